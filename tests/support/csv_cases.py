@@ -103,6 +103,11 @@ REFUSED = [
     Case("pipe", PIPE.encode(), refusal="specify delimiter='|'"),
     Case("semicolon undeclared", ORDERS.encode(), refusal="specify delimiter=';'"),
     Case("tab", b"a\tb\n1\t2\n", refusal=r"specify delimiter='\t'"),
+    Case("semicolon, all quoted", b'"a";"b"\n"1";"2"\n', refusal="do not enclose its fields with delimiter=','"),
+    Case("tab, all quoted", b'"a"\t"b"\n"1"\t"2"\n', refusal=r"specify delimiter='\t'"),
+    Case("quoted, declared", b'"7"|"a"\n', {"columns": ["id", "name"]}, "specify delimiter='|'"),
+    Case("hive", b"a\x01b\n1\x012\n", refusal=r"specify delimiter='\x01'"),
+    Case("caret", b"a^b\n1^2\n", refusal="specify delimiter='^'"),
     Case("comma in tsv", b"a,b\n1,2\n", refusal="specify delimiter=','", key="o.tsv"),
     Case("decimal comma", b"n;a, b;c\nx;1,5;2\ny;2,5;3\n", refusal="specify delimiter=';'"),
     Case("pipe, other quote", PIPE.encode(), {"quotechar": ";"}, "specify delimiter='|'"),
@@ -129,7 +134,12 @@ REFUSED = [
     Case("utf-16 as utf-8", NEWLINES.encode("utf-16"), refusal="specify encoding='utf-16'"),
     Case("utf-16-le as utf-8", NEWLINES.encode("utf-16-le"), refusal="specify encoding='utf-16-le'"),
     Case("utf-16-be as latin-1", NEWLINES.encode("utf-16-be"), {"encoding": "latin-1"}, "encoding='utf-16-be'"),
+    Case("utf-16-be as utf-16-le", JAPANESE.encode("utf-16-be"), {"encoding": "utf-16-le"}, "encoding='utf-16-be'"),
+    Case("utf-16-le as utf-16-be", NEWLINES.encode("utf-16-le"), {"encoding": "utf-16-be"}, "encoding='utf-16-le'"),
+    Case("utf-16-be without a mark", NEWLINES.encode("utf-16-be"), {"encoding": "utf-16"}, "encoding='utf-16-be'"),
     Case("utf-32 as utf-16", NEWLINES.encode("utf-32"), {"encoding": "utf-16"}, "specify encoding='utf-32'"),
+    Case("iso2022_jp as utf-8", JAPANESE.encode("iso2022_jp"), refusal="specify encoding='iso2022_jp'"),
+    Case("iso2022_kr as cp949", "이름,값\n한글,1\n".encode("iso2022_kr"), {"encoding": "cp949"}, "'iso2022_kr'"),
     Case("utf-8 as utf-16", NEWLINES.encode(), {"encoding": "utf-16"}, "specify encoding='utf-8'"),
     Case("half a character", "a,b\n1,表\n".encode()[:-2] + b"\n2,3\n", refusal="line 2 near byte 4: "),
     Case("half a cp932", b"a,b\n1,\x95\n2,3\n", {"encoding": "cp932"}, "line 2 near byte 4: "),
@@ -144,18 +154,18 @@ REFUSED = [
     Case("cr only", b"a,b\r1,2\r3,4\r", refusal="lines end with CR (0x0D) alone"),
     Case("cr inside", b"a,b\n1,2\r3,4\n", refusal="lines must end with LF or CR LF, not with CR (0x0D)"),
     Case("short row", b"a,b\n1,2\n3\n", refusal="the row has 1 fields, but the header has 2"),
-    Case("long row", b"a,b\n1,2,3\n", refusal="the row has 3 fields, but the header has 2"),
+    Case("long row", b"a,b\n1,2,3\n", refusal="to continue without such rows, specify on_bad_row="),
     Case("open quote", b'a,b\n1,2\n"3,4\n5,6\n', refusal=NO_END, cut_refusal=UNKNOWN),
     Case("open quote, scanned", b'a,b\n1,2\n"3,4\n5,6\n', {"quoted_newlines": True}, NO_END),
     Case(
-        "open quote, lines", b'a,b\n1,2\n"3,4\n5,6\n', {"quoted_newlines": False}, "a quote is not closed on its line"
+        "open quote, lines", b'a,b\n1,2\n"3,4\n5,6\n', {"quoted_newlines": False}, "if rows span lines, specify quoted"
     ),
     Case("newlines denied", NEWLINES.encode(), {"quoted_newlines": False}, "a quote is not closed on its line"),
     Case("backslash", b'a,b\n"yes \\"no\\"",1\n', refusal=NO_END, cut_refusal=UNKNOWN),
     Case("text after quote", b'a,b\n"x"y,1\n', refusal=NO_END, cut_refusal=UNKNOWN),
     Case("gzip", b"\x1f\x8b\x08\x00junk", refusal="specify compression='gzip'"),
     Case("zip", b"PK\x03\x04junk", refusal="a ZIP archive or an Excel workbook"),
-    Case("parquet", b"PAR1junk", refusal="is Parquet"),
+    Case("parquet", b"PAR1junk", refusal="cannot be read as lines: use S3Parquet"),
 ]
 """Files that are refused."""
 

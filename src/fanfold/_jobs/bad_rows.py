@@ -49,7 +49,8 @@ class BadRowBuffer:
         if self._bytes > SEGMENT_BYTES:
             raise SourceError(
                 f"{row.object}: the bad rows of this segment exceed {SEGMENT_BYTES:,} bytes; the last one is near byte "
-                f"{row.byte}: {row.reason}"
+                f"{row.byte}: {row.reason}; if the source is declared as it is, use smaller segments, such as by "
+                "chunk_bytes"
             )
 
     async def store(self, segment: Segment, backend: Backend) -> BadRows | None:

@@ -24,6 +24,7 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, source_prefix
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
+from fanfold.sources.bad_rows import BadRow
 
 MARKER_WRITE_UNITS: Final = 3
 """Write units per batch: a marker of up to 2 KiB and the counter."""
@@ -78,6 +79,8 @@ class Sample:
     """Seconds, on this machine."""
     ended: bool
     """True if the segment was read completely."""
+    bad_rows: int = 0
+    """Number of rows that could not be read and would be collected."""
 
 
 async def plan_dry_run(
@@ -120,16 +123,19 @@ async def plan_dry_run(
 
 async def read_first(plan: DryRun, backend: Backend, *, within_seconds: float) -> Sample:
     """Read the items of the first segment, without a handler, for at most ``within_seconds``."""
-    count = 0
+    count = bad_rows = 0
     ended = False
     began = time.perf_counter()
     with anyio.move_on_after(within_seconds):
         async with aclosing(sources.read_items(plan.first[0]["source"], backend)) as items:
-            async for _ in items:
-                count += 1
+            async for item in items:
+                if isinstance(item, BadRow):
+                    bad_rows += 1
+                else:
+                    count += 1
                 await anyio.lowlevel.checkpoint()
         ended = True
-    return Sample(count, time.perf_counter() - began, ended)
+    return Sample(count, time.perf_counter() - began, ended, bad_rows)
 
 
 def _data_bytes(plan: Mapping[str, Any]) -> int | None:

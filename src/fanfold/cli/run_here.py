@@ -143,5 +143,6 @@ def _table(job: Job, dry_run: DryRun, sample: Sample | None) -> Table:
         table.add_row(name, value)
     if sample is not None:
         partly = "" if sample.ended else ", not complete"
-        table.add_row("first segment read", f"{sample.items:,} items in {sample.seconds:,.2f} s{partly}")
+        bad = f" and {sample.bad_rows:,} bad rows" if sample.bad_rows else ""
+        table.add_row("first segment read", f"{sample.items:,} items{bad} in {sample.seconds:,.2f} s{partly}")
     return table

@@ -44,24 +44,33 @@ def status_of(
     Exit code: 1 if the run has failed, 0 otherwise.
     """
     with watching() if follow else nullcontext() as display:
-        status, report = anyio.run(_status, run, display, within)
+        status, report, reason = anyio.run(_status, run, display, within)
     if as_json:
         print(json.dumps({**_about(status), "report": asdict(report)}))
     else:
         _show(status, report)
     if status.ended and status.state != RunState.SUCCEEDED:
+        why, what = (f": {reason}", "the fold") if reason else ("", "the failed segments")
         raise FanfoldError(
-            f"run {status.id} ended as {status.state}. Run `fanfold redrive {status.id}` to retry the failed segments"
+            f"run {status.id} ended as {status.state}{why}. Run `fanfold redrive {status.id}` to retry {what}"
         )
 
 
-async def _status(run_id: str, display: RunDisplay | None, within: float) -> tuple[Run, RunReport]:
+async def _status(run_id: str, display: RunDisplay | None, within: float) -> tuple[Run, RunReport, str | None]:
     async with _backend() as backend:
         if display is not None:
             async for progress in watch(backend, run_id, within_seconds=within):
                 display.run(progress)
         run = (await failures_of(run_id, backend)).run
-        return run, await read_report(backend, run)
+        return run, await read_report(backend, run), await fold_failure(run, backend)
+
+
+async def fold_failure(run: Run, backend: Backend) -> str | None:
+    """Return why a run failed although its segments did not; None if that is not so."""
+    if run.state != RunState.FAILED or run.output is None or run.output == run.failures_key():
+        return None
+    reason: str = json.loads(await backend.get_result(run.output))["fold"]
+    return reason
 
 
 def redrive_run(
@@ -179,7 +188,10 @@ async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
             raise FanfoldError(f"run {run_id} has no failures")
         return bytes(await backend.get_result(run.failures_key()))
     if run.state != RunState.SUCCEEDED:
-        raise FanfoldError(f"run {run_id} is {run.state} and has no output. Use --failures to export the failures")
+        where = (
+            "Use --failures to export the failures" if run.failed else f"Run `fanfold status {run_id}` for the reason"
+        )
+        raise FanfoldError(f"run {run_id} is {run.state} and has no output. {where}")
     return bytes(await backend.get_result(run.output))
 
 

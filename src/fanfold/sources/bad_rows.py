@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from fanfold.errors import ConfigurationError, SourceError
@@ -52,7 +52,8 @@ def bad_row(row: BadRow, part: Mapping[str, Any]) -> BadRow:
         SourceError: If bad rows fail the segment.
     """
     if part.get("on_bad_row") != "collect":
-        raise row.error()
+        hint = "to continue without such rows, specify on_bad_row='collect'"
+        raise replace(row, reason=f"{row.reason}; {hint}").error()
     return row
 
 

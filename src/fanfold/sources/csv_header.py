@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from fanfold.sources.bad_rows import BadRow
 from fanfold.sources.csv_rows import Row, RowLines, RowParser
 from fanfold.sources.text_encoding import UTF_8, decoding_error
 
-_DELIMITERS: Final = {",": "','", ";": "';'", "\t": r"'\t'", "|": "'|'"}
+_DELIMITERS: Final = {",": "','", ";": "';'", "\t": r"'\t'", "|": "'|'", "\x01": r"'\x01'", "^": "'^'", "~": "'~'"}
 """Delimiters that an object may have in place of the declared one, as written in code."""
 _SAMPLE_ROWS: Final = 100
 _EXCEL: Final = re.compile(rb"(?:sep=(.)|\"sep=(.)\")\r?\n", re.IGNORECASE)
@@ -126,8 +127,25 @@ def _sample(head: bytes, declared: Declared, name: str, *, is_complete: bool) ->
             rows.extend(parser.last_rows(len(head)))
     except SourceError:
         if not rows:
+            _check_quoted(lines, declared, name)
             raise
     return rows
+
+
+def _check_quoted(lines: Sequence[bytes], declared: Declared, name: str) -> None:
+    """Refuse a delimiter with which the quotes of the first row do not enclose its fields, if another one fits."""
+    widths: dict[str, int] = {}
+    for other in _DELIMITERS:
+        if other not in {declared.delimiter, declared.quotechar}:
+            parser = RowParser({**declared.dialect(), "delimiter": other}, name, RowLines.SPANNING, 1)
+            with suppress(SourceError, StopIteration):
+                widths[other] = len(next(parser.rows(lines, 0)).fields or ())
+    if widths and max(widths.values()) > 1:
+        option = _DELIMITERS[max(widths, key=lambda other: widths[other])]
+        raise SourceError(
+            f"{name}: the quotes of line 1 do not enclose its fields with delimiter={declared.delimiter!r}: specify "
+            f"delimiter={option}"
+        )
 
 
 def _check_delimiter(rows: Sequence[Sequence[str]], texts: Sequence[str], declared: Declared, name: str) -> None:

@@ -205,7 +205,10 @@ class RowParser:
                 "quotechar=None if quotes are text"
             )
         if is_quoted:
-            reason = "a quote is not closed on its line, or does not enclose a whole field"
+            reason = (
+                "a quote is not closed on its line, or does not enclose a whole field; if rows span lines, specify "
+                "quoted_newlines=True; if quotes are text, quotechar=None"
+            )
         else:
             reason = f"{reason.partition(' - ')[0]}: lines must end with LF or CR LF, not with CR (0x0D)"
         return Row(None, position, position + len(data) + 1, number, data, reason)

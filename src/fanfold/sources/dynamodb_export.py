@@ -43,13 +43,12 @@ class DynamoDBExport:
         key: The key of its ``manifest-summary.json``, as ``DescribeExport`` returns it (``ExportManifest``), or of the
             folder with this object, with a final ``/``.
         items_per_segment: Maximum items in a segment of several files, from 1.
-        allow_empty: Whether an export without items is an empty run instead of an error.
 
     Raises:
         ConfigurationError: If a setting is invalid.
     """
 
-    def __init__(self, bucket: str, key: str, *, items_per_segment: int = 100_000, allow_empty: bool = True) -> None:
+    def __init__(self, bucket: str, key: str, *, items_per_segment: int = 100_000) -> None:
         for name, text in (("bucket", bucket), ("key", key)):
             if not isinstance(text, str) or not text:
                 raise ConfigurationError(f"DynamoDBExport: {name} must be a non-empty string, not {text!r}")
@@ -57,19 +56,16 @@ class DynamoDBExport:
             raise ConfigurationError(
                 f"DynamoDBExport: items_per_segment must be an integer of at least 1, not {items_per_segment!r}"
             )
-        if not isinstance(allow_empty, bool):
-            raise ConfigurationError(f"DynamoDBExport: allow_empty must be True or False, not {allow_empty!r}")
         self.bucket: str = bucket
         self.key: str = f"{key}{_SUMMARY}" if key.endswith("/") else key
         self.items_per_segment: int = items_per_segment
-        self.allow_empty: bool = allow_empty
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """Read the manifests, write the files of each segment, and return the plan.
 
         Raises:
-            SourceError: If a manifest or a file is missing or malformed, the export has another format, the numbers of
-                items differ, or there are no items and ``allow_empty`` is False.
+            SourceError: If a manifest or a file is missing or malformed, the export has another format, or the numbers
+                of items differ.
         """
         summary = await self._summary(backend.store)
         totals = {"rows": 0, "bytes": 0}
@@ -80,8 +76,6 @@ class DynamoDBExport:
                 f"{name} states {summary['itemCount']:,} items, but its list of files {totals['rows']:,}: the export "
                 "is incomplete or was changed"
             )
-        if not totals["rows"] and not self.allow_empty:
-            raise SourceError(f"{name} has no items: check the key, or use allow_empty=True")
         return {"type": "dynamodb-export", **written, **totals}
 
     @staticmethod

@@ -5,7 +5,7 @@ An object that is compressed, or in an encoding such as UTF-16, can only be read
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from fanfold.sources.csv_rows import RowLines, RowParser
 from fanfold.sources.line_settings import LineSettings
 from fanfold.sources.lines import MAX_LINE_BYTES, UNLIMITED, LineTooLongError, ReadRange, lines_of_range
 from fanfold.sources.rows import BOM, Reader, reader_of
-from fanfold.sources.text_encoding import to_utf_8
+from fanfold.sources.text_encoding import UTF_8, to_utf_8
 
 _HEAD_BYTES: Final = 65_536
 """Bytes that are read to plan an object; more only if its first row is longer."""
@@ -182,8 +182,9 @@ async def _read_whole(part: Mapping[str, Any], store: Store, reader: Reader, nam
         async with aclosing(content), aclosing(rest), aclosing(blocks):
             async for position, block in blocks:
                 end = position + sum(map(len, block)) + len(block)
-                lines = [block[0].removeprefix(BOM), *block[1:]] if position == 0 else block
-                yield ((item, None) for item, _ in reader.items(lines, position))
+                mark = len(BOM) if position == 0 and block[0].startswith(BOM) else 0
+                lines = [block[0][mark:], *block[1:]] if mark else block
+                yield ((item, None) for item, _ in reader.items(lines, position + mark))
     except (CompressionError, UnicodeDecodeError) as error:
         raise SourceError(f"{name}: {error}") from error
     yield ((item, None) for item, _ in reader.last_items(end))
@@ -207,7 +208,33 @@ async def _lines(
 def _content(store: Store, part: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
     """Yield the content of an object that is read from its start: decompressed, and in UTF-8 if it was converted."""
     pieces = _expanded(_read_range(store, part, 0, part["size"]), part)
-    return to_utf_8(pieces, part["converted_from"]) if "converted_from" in part else pieces
+    encoding = part.get("converted_from") or part.get("encoding", UTF_8)
+    is_checked = part["format"] == "csv"  # when the run was planned, for its header
+    name = name_of(part["bucket"], part["key"])
+    if not is_checked:
+        pieces = _checked(pieces, partial(check_bytes, encoding=encoding, name=name))
+    if "converted_from" in part:
+        pieces = to_utf_8(pieces, encoding)
+    return pieces if is_checked else _checked(pieces, partial(check_line_ends, name=name))
+
+
+async def _checked(pieces: AsyncIterator[bytes], check: Callable[[bytes], None]) -> AsyncGenerator[bytes, None]:
+    """Yield pieces of content; before the first one, check the beginning.
+
+    Raises:
+        SourceError: If the check refuses it.
+    """
+    head: bytes | None = b""
+    async for piece in pieces:
+        if head is None:
+            yield piece
+        elif len(head := head + piece) >= _HEAD_BYTES:
+            check(head)
+            yield head
+            head = None
+    if head:
+        check(head)
+        yield head
 
 
 def _expanded(pieces: AsyncGenerator[bytes, None], part: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:

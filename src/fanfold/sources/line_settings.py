@@ -21,7 +21,12 @@ from fanfold.sources.lines import MAX_LINE_BYTES
 from fanfold.sources.rows import DELIMITERS, FORMATS
 from fanfold.sources.text_encoding import CUTTABLE, UTF_8, check_encoding
 
-_UNREADABLE: Final = (".xz", ".zip", ".7z", ".lz4", ".snappy", ".parquet", ".xlsx")
+_STORE: Final = "store it uncompressed, or as .gz, .bz2, or .zst"
+_UNREADABLE: Final = {
+    **dict.fromkeys((".xz", ".zip", ".7z", ".lz4", ".snappy"), _STORE),
+    ".parquet": "use S3Parquet",
+    ".xlsx": "save it as CSV",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +100,8 @@ class LineSettings:
         Raises:
             ConfigurationError: If it cannot be derived from the key, or the key's suffix is that of another format.
         """
-        _check(
-            not key.lower().endswith(_UNREADABLE),
-            f"{key} cannot be read as lines: store it uncompressed, or as .gz, .bz2, or .zst",
-        )
+        for ending, fix in _UNREADABLE.items():
+            _check(not key.lower().endswith(ending), f"{key} cannot be read as lines: {fix}")
         if self.format is not None:
             return self.format
         if suffix := _suffix_of(key):

@@ -65,8 +65,6 @@ class S3Inventory:
         fields: Names of further fields for the items, such as ``storage_class``.
         keys_per_segment: Maximum number of keys in a segment, from 1 to 100,000: the inventory is read when the run is
             planned. None for one segment per file of the inventory, which is read by its segment only.
-        allow_empty: Whether a list without matching keys is an empty run instead of an error; of files that are not
-            read when the run is planned, whether there may be none.
 
     Raises:
         ConfigurationError: If a setting is invalid.
@@ -87,7 +85,6 @@ class S3Inventory:
         versions: str = "current",
         fields: Sequence[str] = (),
         keys_per_segment: int | None = 1_000,
-        allow_empty: bool = True,
     ) -> None:
         if not isinstance(key, str) or not key:
             raise ConfigurationError(f"S3Inventory: key must be a non-empty string, not {key!r}")
@@ -95,8 +92,6 @@ class S3Inventory:
             raise ConfigurationError(f"S3Inventory: versions must be 'current' or 'all', not {versions!r}")
         if isinstance(fields, str) or not all(isinstance(field, str) and field for field in fields):
             raise ConfigurationError(f"S3Inventory: fields must be a list of names, not {fields!r}")
-        if not isinstance(allow_empty, bool):
-            raise ConfigurationError(f"S3Inventory: allow_empty must be True or False, not {allow_empty!r}")
         try:
             listing = S3Objects(
                 bucket,
@@ -117,14 +112,12 @@ class S3Inventory:
         self.versions: str = versions
         self.fields: list[str] = [field for field in dict.fromkeys(fields) if field not in {*STANDARD, *VERSIONS}]
         self.keys_per_segment: int | None = keys_per_segment
-        self.allow_empty: bool = allow_empty
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """Read the list, write the objects or files of each segment, and return the plan.
 
         Raises:
-            SourceError: If the list or a file is missing or malformed, lacks a needed field, or has no matching keys
-                and ``allow_empty`` is False.
+            SourceError: If the list or a file is missing or malformed, or lacks a needed field.
             MissingExtraError: If the files are in Parquet or ORC, and pyarrow is not installed.
         """
         store = backend.store
@@ -133,16 +126,9 @@ class S3Inventory:
             pyarrow()
         if inventory is None or self.keys_per_segment is not None:
             segments = self._segments(self._items(store, inventory), self.keys_per_segment or 1_000)
-            plan = {"type": "s3-inventory", **await manifest.write(backend, prefix, segments)}
-        else:
-            written = await manifest.write(backend, prefix, self._files(store, inventory))
-            plan = {"type": "s3-inventory", "files": self._settings(inventory), **written}
-        if not plan["items"] and not self.allow_empty:
-            raise SourceError(
-                f"{name_of(self.bucket, self.key)} has no matching keys: check the key and the conditions, or use "
-                "allow_empty=True"
-            )
-        return plan
+            return {"type": "s3-inventory", **await manifest.write(backend, prefix, segments)}
+        written = await manifest.write(backend, prefix, self._files(store, inventory))
+        return {"type": "s3-inventory", "files": self._settings(inventory), **written}
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:

@@ -19,6 +19,7 @@ from fanfold.sources.compression import (
     compression_of,
     expanded,
 )
+from fanfold.sources.content_check import check_not_compressed
 from fanfold.sources.json_rows import MAX_ROW_BYTES, JsonRows, tokens_of
 from fanfold.sources.json_values import values_parser
 
@@ -165,6 +166,8 @@ class S3JsonArray:
     async def _pieces(self, store: Store, info: ObjectInfo, start: bytes) -> AsyncGenerator[bytes, None]:
         """Yield the decompressed bytes of one version of the object, of which the first ones are known."""
         compression = compression_of(self.key, info.content_encoding, self.compression, self._name)
+        if compression is None:
+            check_not_compressed(start, self._name)
         stored = self._stored(store, info, start)
         pieces = expanded(stored, compression, max_bytes=self.max_decompressed_bytes) if compression else stored
         with self._source_errors():

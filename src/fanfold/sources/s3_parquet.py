@@ -12,9 +12,9 @@ from fanfold._base.concurrency import for_each
 from fanfold._base.thread_iterator import iterate_in_thread
 from fanfold._ports.backend import Backend
 from fanfold._ports.stores import Listed, Store
-from fanfold.errors import ConfigurationError, SourceError
+from fanfold.errors import ConfigurationError
 from fanfold.sources import manifest, parquet_filter
-from fanfold.sources.object_reads import info_of, name_of, read_ranges
+from fanfold.sources.object_reads import info_of, read_ranges
 from fanfold.sources.parquet_footer import Footer, pyarrow, read_footer
 from fanfold.sources.parquet_pieces import Pieces, SameColumns
 from fanfold.sources.planning import listing
@@ -54,7 +54,6 @@ class S3Parquet:
             ``in``, and ``not in``; null meets none. Row groups whose statistics exclude a match are not read.
         yields: ``rows`` or ``batches``.
         bytes_per_segment: Maximum stored bytes of the needed columns in a segment, but at least one row group; from 1.
-        allow_empty: Whether input without row groups is an empty run instead of an error.
 
     Raises:
         ConfigurationError: If a setting is invalid.
@@ -72,7 +71,6 @@ class S3Parquet:
         filter: Sequence[Any] | None = None,  # noqa: A002 - the term users know
         yields: str = "rows",
         bytes_per_segment: int = 64_000_000,
-        allow_empty: bool = True,
     ) -> None:
         _check_place(bucket, key, prefix, suffix, manifest)
         if yields not in _YIELDS:
@@ -81,8 +79,6 @@ class S3Parquet:
             raise ConfigurationError(
                 f"S3Parquet: bytes_per_segment must be an integer of at least 1, not {bytes_per_segment!r}"
             )
-        if not isinstance(allow_empty, bool):
-            raise ConfigurationError(f"S3Parquet: allow_empty must be True or False, not {allow_empty!r}")
         self.bucket: str = bucket
         self.key: str | None = key
         self.prefix: str | None = prefix
@@ -92,21 +88,18 @@ class S3Parquet:
         self.filter: list[list[list[Any]]] | None = None if filter is None else parquet_filter.checked(filter)
         self.yields: str = yields
         self.bytes_per_segment: int = bytes_per_segment
-        self.allow_empty: bool = allow_empty
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """Read the footer of each object, write the row groups of each segment, and return the plan.
 
         Raises:
-            SourceError: If an object is missing or not Parquet, its columns differ from those of another one or do not
-                fit ``columns`` and ``filter``, or there are no row groups and ``allow_empty`` is False.
+            SourceError: If an object is missing or not Parquet, or its columns differ from those of another one or do
+                not fit ``columns`` and ``filter``.
             MissingExtraError: If pyarrow is not installed.
         """
         pyarrow()
         totals = {"objects": 0, "rows": 0, "bytes": 0, "largest_bytes": 0}
         written = await manifest.write(backend, prefix, self._segments(backend.store, totals))
-        if not written["items"] and not self.allow_empty:
-            raise SourceError(f"{self._place()} has no rows to read: check the key, or use allow_empty=True")
         shared = {"type": "s3-parquet", "columns": self.columns, "filter": self.filter, "yields": self.yields}
         return {**{name: value for name, value in shared.items() if value is not None}, **written, **totals}
 
@@ -193,10 +186,6 @@ class S3Parquet:
                     yield bucket, Listed(key, -1, "", 0.0)
         else:
             yield self.bucket, Listed(self.key or "", -1, "", 0.0)
-
-    def _place(self) -> str:
-        key = self.key or self.manifest or f"{self.prefix}*{self.suffix}"
-        return name_of(self.bucket, key)
 
 
 def _check_place(bucket: Any, key: Any, prefix: Any, suffix: Any, manifest: Any) -> None:

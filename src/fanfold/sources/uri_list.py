@@ -9,6 +9,7 @@ from fanfold._ports.stores import Store
 from fanfold.errors import SourceError
 from fanfold.sources.object_reads import lines_in, name_of, read_range
 
+_FIX = "specify the key of a list of addresses, or of the manifest.json of an inventory"
 _SCHEMES = ("s3://", "s3a://", "s3n://")
 
 
@@ -34,9 +35,10 @@ def _address(line: bytes, place: str) -> tuple[str, str]:
     try:
         text = line.decode().strip().strip('"')
     except UnicodeDecodeError as error:
-        raise SourceError(f"{place} is not UTF-8: {error.reason}") from error
+        raise SourceError(f"{place} is not UTF-8: {error.reason}; {_FIX}") from error
     scheme = next((scheme for scheme in _SCHEMES if text.startswith(scheme)), None)
     bucket, _, key = text.removeprefix(scheme or "").partition("/")
     if scheme is None or not bucket or not key:
-        raise SourceError(f"{place} is not the address of an object, such as s3://bucket/key, but {text[:80]!r}")
+        what = "the address of an object, such as s3://bucket/key"
+        raise SourceError(f"{place} is not {what}, but {text[:80]!r}; {_FIX}")
     return bucket, key

@@ -139,3 +139,11 @@ async def test_reading_the_first_segment_stops_after_the_time_limit():
     plan = await plan_dry_run("job", Ranges(10**9, parts=1), backend)
     sample = await read_first(plan, backend, within_seconds=0.05)
     assert not sample.ended
+
+
+async def test_bad_rows_of_the_first_segment_are_not_counted_as_items():
+    """So a wrong declaration shows before the run."""
+    backend, _ = backend_with(a_csv=b"a,b\n1,2\n3\n4,5,6\n7,8\n")
+    plan = await plan_dry_run("job", S3Lines("b", "a.csv", on_bad_row="collect"), backend)
+    sample = await read_first(plan, backend, within_seconds=300)
+    assert (sample.items, sample.bad_rows) == (2, 2)

@@ -6,11 +6,26 @@ from typing import Any
 
 import pytest
 
-from fanfold import Items, Job, Ranges, S3Inventory, S3JsonArray, S3Lines, S3Objects, S3Parquet, run_inline
+from exports import SUMMARY, export
+from fanfold import (
+    DynamoDBExport,
+    Items,
+    Job,
+    Ranges,
+    S3Inventory,
+    S3JsonArray,
+    S3Lines,
+    S3Objects,
+    S3Parquet,
+    run_inline,
+)
 from fanfold.errors import ConfigurationError, SourceError
 from harness import Bench, ended
+from inventories import inventory, row_of
 from numbers_job import all_of
 
+LIST = "inv/manifest.json"
+ONE_KEY = inventory([[row_of("a")]])
 WITHOUT_SEGMENTS: dict[str, tuple[Any, dict[str, bytes], str]] = {
     "no bytes": (S3Lines("source", "a.csv"), {"a_csv": b""}, "s3://source/a.csv"),
     "no bytes of json lines": (S3Lines("source", "a.jsonl"), {"a_jsonl": b""}, "s3://source/a.jsonl"),
@@ -30,6 +45,11 @@ WITHOUT_SEGMENTS: dict[str, tuple[Any, dict[str, bytes], str]] = {
     "parquet without bytes": (S3Parquet("source", "a.parquet"), {"a_parquet": b""}, "s3://source/a.parquet"),
     "parquet without an object": (S3Parquet("source", prefix="in/"), {"a_parquet": b"1"}, r"s3://source/in/\*"),
     "parquet without a listed object": (S3Parquet("source", manifest="list"), {"list": b"\n"}, "s3://source/list"),
+    "export without files": (DynamoDBExport("source", SUMMARY), export([]), f"s3://source/{SUMMARY}"),
+    "export of an empty table": (DynamoDBExport("source", SUMMARY), export([[]]), f"s3://source/{SUMMARY}"),
+    "inventory without files": (S3Inventory("source", LIST), inventory([]), f"s3://source/{LIST}"),
+    "inventory without keys": (S3Inventory("source", LIST), inventory([[]]), f"s3://source/{LIST}"),
+    "inventory without a matching key": (S3Inventory("source", LIST, prefix="x"), ONE_KEY, f"s3://source/{LIST}"),
     "no address": (S3Inventory("source", "list"), {"list": b""}, "s3://source/list"),
     "no keys": (S3Objects("source", prefix="in/"), {"a_csv": b"1"}, r"s3://source/in/\*"),
     "no numbers": (Ranges(0, size=10), {}, "Ranges"),
@@ -38,6 +58,7 @@ WITHOUT_SEGMENTS: dict[str, tuple[Any, dict[str, bytes], str]] = {
 WITHOUT_ITEMS: dict[str, tuple[Any, dict[str, bytes]]] = {
     "blank lines": (S3Lines("source", "a.jsonl"), {"a_jsonl": b"\n\n"}),
     "compressed nothing": (S3Lines("source", "a.jsonl.gz"), {"a_jsonl_gz": gzip.compress(b"")}),
+    "inventory file without a matching key": (S3Inventory("source", LIST, prefix="x", keys_per_segment=None), ONE_KEY),
     "compressed newline": (S3Lines("source", "a.jsonl.gz"), {"a_jsonl_gz": gzip.compress(b"\n")}),
 }
 

@@ -49,11 +49,39 @@ async def items_of(source: Any, objects: dict[str, bytes], content_encoding: str
     return [item for part in sources.cut(plan) async for item in sources.read_items(part, backend)]
 
 
+@pytest.mark.parametrize(
+    ("data", "encoding", "message"),
+    [
+        ("日本語,é\n二,三\n".encode(), "cp1252", "specify encoding='utf-8'"),
+        ("表,十\n".encode("iso2022_jp"), "utf-8", "specify encoding='iso2022_jp'"),
+        ("表\n十\n".encode("utf-16"), "latin-1", "specify encoding='utf-16'"),
+        ("表\n十\n".encode("utf-16-be"), "utf-16-le", "specify encoding='utf-16-be'"),
+        ("a\rb\rc".encode("utf-16"), "utf-16", r"lines end with CR \(0x0D\) alone"),
+        (b"a\rb\rc", "utf-8", r"lines end with CR \(0x0D\) alone"),
+        (b"PAR1" + b"x" * 100_000, "utf-8", "use S3Parquet"),
+    ],
+)
+async def test_compressed_content_that_is_not_as_declared_is_refused_as_if_it_were_not_compressed(
+    data, encoding, message
+):
+    """Its content is not known before it is read."""
+    for key, stored in {"o.txt": data, "o.txt.gz": gzip.compress(data)}.items():
+        with pytest.raises(SourceError, match=f"^s3://b/{key}.*{message}"):
+            await items_of(S3Lines("b", key, encoding=encoding), {key: stored})
+
+
 @pytest.mark.parametrize("compression", COMPRESS)
 async def test_a_compressed_array_is_read_by_its_suffix(compression):
     """A log file of CloudTrail is a compressed object with an array in it."""
     key, data = f"trail.json{SUFFIXES[compression].upper()}", COMPRESS[compression](TRAIL)
     assert await items_of(S3JsonArray("b", key, "/Records"), {key: data}) == NAMES
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+async def test_a_compressed_array_without_a_suffix_is_refused_with_the_setting(compression):
+    """Not as an array in another encoding."""
+    with pytest.raises(SourceError, match=f"^s3://b/trail is compressed: specify compression='{compression}'"):
+        await items_of(S3JsonArray("b", "trail", "/Records"), {"trail": COMPRESS[compression](TRAIL)})
 
 
 @pytest.mark.parametrize("compression", COMPRESS)

@@ -152,12 +152,10 @@ async def test_a_malformed_item_is_refused_by_line_and_attribute(line, message):
 
 
 @pytest.mark.parametrize("files", [[], [[]]])
-async def test_an_empty_table_is_an_empty_run_unless_it_is_refused(files):
+async def test_an_export_of_an_empty_table_has_no_items(files):
     """An export of an empty table has files without items."""
     backend = backend_with(export(files))
     assert await items_of(DynamoDBExport("b", SUMMARY), backend) == []
-    with pytest.raises(SourceError, match="has no items: check the key, or use allow_empty=True"):
-        await items_of(DynamoDBExport("b", SUMMARY, allow_empty=False), backend)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,6 @@ async def test_an_empty_table_is_an_empty_run_unless_it_is_refused(files):
         ({"bucket": ""}, "bucket must be a non-empty string, not ''"),
         ({"key": None}, "key must be a non-empty string, not None"),
         ({"items_per_segment": 0}, "items_per_segment must be an integer of at least 1, not 0"),
-        ({"allow_empty": None}, "allow_empty must be True or False, not None"),
     ],
 )
 def test_invalid_settings_are_refused_when_the_source_is_created(arguments, message):

@@ -51,6 +51,16 @@ async def test_a_malformed_line_of_json_is_one_bad_row_if_bad_rows_are_collected
     assert BAD_LINES[line] in bad.reason
 
 
+@pytest.mark.parametrize("key", ["o.jsonl", "o.jsonl.gz"])
+async def test_bytes_are_counted_from_before_a_byte_order_mark(key):
+    """In the content, if it is compressed."""
+    data = b'\xef\xbb\xbf{"n": 1}\n{"n":\n'
+    items = await items_of(
+        S3Lines("b", key, on_bad_row="collect"), key, gzip.compress(data) if key.endswith(".gz") else data
+    )
+    assert [items[0], items[1].byte, items[1].line] == [{"n": 1}, 12, 2]
+
+
 @pytest.mark.parametrize("line", BAD_LINES, ids=range(len(BAD_LINES)))
 async def test_a_malformed_line_of_json_is_an_error_otherwise(line):
     """The error names the object, the byte, the line, and the reason."""

@@ -244,13 +244,16 @@ async def test_a_field_that_the_list_does_not_have_is_refused(settings, message,
 
 @pytest.mark.parametrize("keys_per_segment", [None, 1_000])
 @pytest.mark.parametrize("files", [[], [[]]])
-async def test_an_empty_inventory_is_an_empty_run_unless_it_is_refused(files, keys_per_segment):
-    """A file that is not read when the run is planned counts as input."""
+async def test_an_empty_inventory_has_no_items(files, keys_per_segment):
+    """This holds for no file, and for a file without keys."""
     backend = backend_with(inventory(files))
     assert await items_of(S3Inventory("b", MANIFEST, keys_per_segment=keys_per_segment), backend) == []
-    if keys_per_segment or not files:
-        with pytest.raises(SourceError, match="has no matching keys: check the key and the conditions"):
-            await items_of(S3Inventory("b", MANIFEST, keys_per_segment=keys_per_segment, allow_empty=False), backend)
+
+
+async def test_a_file_of_an_inventory_in_place_of_its_manifest_is_refused_with_what_is_expected():
+    """The key of a data file is an easy mistake."""
+    with pytest.raises(SourceError, match=r"or of the manifest\.json of an inventory"):
+        await items_of(S3Inventory("b", FILE), backend_with(inventory([[row_of("a")]])))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,6 @@ async def test_an_empty_inventory_is_an_empty_run_unless_it_is_refused(files, ke
         ({"versions": "latest"}, "S3Inventory: versions must be 'current' or 'all', not 'latest'"),
         ({"fields": "storage_class"}, "S3Inventory: fields must be a list of names, not 'storage_class'"),
         ({"keys_per_segment": 0}, "S3Inventory: keys_per_segment must be an integer from 1 to 100,000, not 0"),
-        ({"allow_empty": "no"}, "S3Inventory: allow_empty must be True or False, not 'no'"),
     ],
 )
 def test_invalid_settings_are_refused_when_the_source_is_created(arguments, message):

@@ -139,12 +139,10 @@ async def test_objects_with_different_columns_are_refused(kinds, settings, colum
 
 
 @pytest.mark.parametrize("place", [{"key": "in/rows"}, {"key": "in/empty"}, {"prefix": "in/"}, {"prefix": "none/"}])
-async def test_empty_input_is_an_empty_run_unless_it_is_refused(place):
+async def test_empty_input_has_no_segments(place):
     """This holds for an object without rows, without bytes, and for a prefix without rows or objects."""
     backend = backend_with({"in/rows": written(numbers(0, 0)), "in/empty": b""})
     assert await segments_of(S3Parquet("b", **place), backend) == []
-    with pytest.raises(SourceError, match="has no rows to read: check the key, or use allow_empty=True"):
-        await segments_of(S3Parquet("b", **place, allow_empty=False), backend)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +159,6 @@ async def test_empty_input_is_an_empty_run_unless_it_is_refused(place):
         ({"columns": ["n", "n"]}, "columns must not contain a name twice"),
         ({"yields": "dicts"}, "yields must be 'rows' or 'batches', not 'dicts'"),
         ({"bytes_per_segment": 0}, "bytes_per_segment must be an integer of at least 1, not 0"),
-        ({"allow_empty": 1}, "allow_empty must be True or False, not 1"),
         ({"filter": [[("n", "==", 1)], []]}, "filter must be a list of conditions"),
         ({"filter": []}, "filter must be a list of conditions"),
         ({"filter": "n > 1"}, "filter must be a list of conditions"),
