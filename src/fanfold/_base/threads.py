@@ -8,6 +8,7 @@ function returns.)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import threading
@@ -53,6 +54,7 @@ class Threads:
         """Calls that were abandoned and still run: added by the caller that abandons one, and removed by its thread."""
         self._loop = loop
         self._idle: deque[_Thread] = deque()
+        self._is_closed = False
 
     @property
     def abandoned(self) -> int:
@@ -126,10 +128,12 @@ class Threads:
 
     def close(self) -> None:
         """End the idle threads; busy threads end after their call, unless they are used again."""
-        while self._idle:
-            thread = self._idle.pop()
-            thread.call = None
-            thread.wake.release()
+        self._is_closed = True
+        with contextlib.suppress(IndexError):  # a thread that ends its call does the same
+            while True:
+                thread = self._idle.pop()
+                thread.call = None
+                thread.wake.release()
 
     def _serve(self, thread: _Thread) -> None:
         if self._loop is not None:
@@ -144,6 +148,8 @@ class Threads:
             except RuntimeError:  # the loop is closed
                 self.close()
             del end  # as the call
+            if self._is_closed:
+                self.close()
 
 
 class _Thread:

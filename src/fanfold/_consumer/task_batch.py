@@ -81,7 +81,13 @@ class TaskBatch(Batch):
         """Start a worker in a slot that was granted, by whichever thread."""
         self._on_loop(super().start_worker)
 
-    def _start_one(self, lane: Lane = ()) -> None:
+    def _start_one(self) -> None:
+        try:
+            self._start_with(())
+        finally:
+            self._admission.slots.has_started(self)
+
+    def _start_with(self, lane: Lane) -> None:
         worker = start_task(self._loop, self._work(lane), self._context.copy())
         if worker not in self._workers and not worker.done():  # it may be cancelled before its first step
             self._workers.add(worker)
@@ -90,7 +96,7 @@ class TaskBatch(Batch):
     def _replace_worker(self, lane: Lane) -> bool:
         """Start a worker in the slot of one that ended, and return whether that succeeded."""
         before = set(self._workers)
-        started = self._starts(lambda: self._start_one(lane))
+        started = self._starts(lambda: self._start_with(lane))
         self._admitted.update(map(id, self._workers - before))  # it may yield before its first record
         return started
 

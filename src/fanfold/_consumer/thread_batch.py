@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from fanfold._base.ordering import Lane
+from fanfold._base.ordering import Lane, Unit
 from fanfold._base.outcome import DONE
 from fanfold._base.record import Record
 from fanfold._base.threads import storable
@@ -29,7 +29,7 @@ from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch
 from fanfold._consumer.classify import is_awaitable, success_of
 from fanfold._consumer.outcomes import ABANDONED
 from fanfold._consumer.thread_need import ThreadNeed
-from fanfold._consumer.worker_tasks import Timer, create_task
+from fanfold._consumer.worker_tasks import Timer, create_task, run_awaitable
 
 _LOOK_SECONDS: Final = 0.001
 """Time until the second look, doubled after each look until ``_MAX_LOOK_SECONDS``."""
@@ -106,7 +106,10 @@ class ThreadBatch(Batch):
         return len(self._workers)
 
     def _start_one(self) -> None:
-        self._resume(_Worker())
+        worker = _Worker()
+        self._workers.add(worker)
+        self._admission.slots.has_started(self)  # before it can end
+        self._resume(worker)
 
     def _resume(self, worker: _Worker) -> None:
         self._workers.add(worker)
@@ -152,7 +155,8 @@ class ThreadBatch(Batch):
                 elif not self._may_start(worker, lane, index):
                     to_do.appendleft(lane[index:])
                     return True
-                if now >= stops_at or self._cancelled:  # after it is held: either this sees it, or who cancels sees it
+                # After it is held: either this sees a cancellation, or who cancels sees the record.
+                if now >= stops_at or self._cancelled or self._closed:
                     to_do.appendleft(lane[index:])
                     return self._lets_go(worker)
                 outcomes[position] = ABANDONED
@@ -265,10 +269,10 @@ class ThreadBatch(Batch):
         except ValueError:  # pragma: no cover - at this moment
             self._threads.left.discard(worker)
             return
-        self._workers.discard(worker)
         self._store(standing, error)
         if self._outcomes.is_fifo:
             self._outcomes.skip_rest_of_lane(standing[0], standing[0][standing[1]])
+        self._workers.discard(worker)  # last: without a worker, a thread may end the batch
 
     def _timeout_error(self) -> TimeoutError:
         return TimeoutError(f"the handler took longer than {self._timeout} s")
@@ -329,7 +333,7 @@ class ThreadBatch(Batch):
             value = await self._result_of(value, context, started_at)
         rest = lane[index + 1 :]
         continues = self._store(standing, value)
-        if self._outcomes.is_fifo and not (continues and await self._outcomes.lane_continues(lane[index])):
+        if self._outcomes.is_fifo and not (continues and await self._lane_continues(lane[index])):
             self._outcomes.skip_rest_of_lane(lane, lane[index])
             rest = ()
         if rest:
@@ -338,6 +342,12 @@ class ThreadBatch(Batch):
             self._resume(worker)
         except RuntimeError:  # no thread can be started
             self._worker_ended(worker)
+
+    async def _lane_continues(self, unit: Unit) -> bool:
+        try:
+            return await self._outcomes.lane_continues(unit)
+        except asyncio.CancelledError:  # the batch ends; its worker has to end, too
+            return False
 
     async def _result_of(self, awaitable: Any, context: contextvars.Context, started_at: float) -> object:
         """Return the value of an awaitable that a handler returned, or its error, in the context of its record."""
@@ -348,7 +358,7 @@ class ThreadBatch(Batch):
         try:
             if self._cancelled:  # pragma: no cover - after the handler returned and before this was heard
                 task.cancel()
-            value: object = await create_task(self._loop, _awaited(awaitable), context)
+            value: object = await run_awaitable(self._loop, awaitable, context)
         except BaseException as error:  # noqa: BLE001 - every failure is one of this record
             value = error
         finally:
@@ -376,10 +386,6 @@ class ThreadBatch(Batch):
 
 def _cancelled() -> asyncio.CancelledError:
     return asyncio.CancelledError("cancelled: the invocation was about to time out")
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
 
 
 def _nothing() -> None:
