@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _THREAD = threading.local()
-"""The event loop that a worker thread serves, as ``loop``."""
+"""The event loop that a worker thread serves, as ``loop``, and the thread itself, as ``thread``."""
 
 
 def serve_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -126,6 +126,32 @@ class Threads:
         thread.call = call
         thread.wake.release()
 
+    def withhold(self) -> None:
+        """Give the current thread no calls until ``offer``: it is available, but is about to run a user's code.
+
+        On any other thread, this does nothing.
+        """
+        if (thread := getattr(_THREAD, "thread", None)) is None:
+            return
+        try:
+            self._idle.remove(thread)
+        except ValueError:
+            if not thread.wake.acquire(blocking=False):
+                return
+            if (call := thread.call) is None:  # it is to end
+                thread.wake.release()
+                return
+            thread.call = None
+            self.start(call)
+        thread.is_withheld = True
+
+    def offer(self) -> None:
+        """Let the current thread be used again after ``withhold``."""
+        thread = getattr(_THREAD, "thread", None)
+        if thread is not None and thread.is_withheld:
+            thread.is_withheld = False
+            self._idle.append(thread)
+
     def close(self) -> None:
         """End the idle threads; busy threads end after their call, unless they are used again."""
         self._is_closed = True
@@ -138,6 +164,7 @@ class Threads:
     def _serve(self, thread: _Thread) -> None:
         if self._loop is not None:
             serve_loop(self._loop)
+        _THREAD.thread = thread
         while thread.wake.acquire() and thread.call is not None:
             call, thread.call = thread.call, None
             end = call()
@@ -148,6 +175,7 @@ class Threads:
             except RuntimeError:  # the loop is closed
                 self.close()
             del end  # as the call
+            self.offer()
             if self._is_closed:
                 self.close()
 
@@ -155,10 +183,11 @@ class Threads:
 class _Thread:
     """A worker thread: its next call, and the lock that it waits for."""
 
-    __slots__ = ("call", "wake")
+    __slots__ = ("call", "is_withheld", "wake")
 
     def __init__(self) -> None:
         self.call: Callable[[], Callable[[], object]] | None = None
+        self.is_withheld = False
         self.wake = threading.Lock()
         self.wake.acquire()
 

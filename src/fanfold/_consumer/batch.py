@@ -257,11 +257,11 @@ class Batch:
 
     def cancel(self) -> None:
         """End the batch from outside, on the event loop: cancel the handlers, and give them a moment to end."""
-        self._cancel_workers()
         if self._ending is not None:
             self._ending.cancel()
         else:
             self._begin_end(cancelled=True)
+        self._cancel_workers()  # last: it may end the batch
 
     def start_worker(self) -> None:
         """Start a worker in a slot that was granted; without records or if it cannot start, the slot is free again."""
@@ -303,6 +303,7 @@ class Batch:
             self._idle = asyncio.Event()
             end = self._end_cancelled() if cancelled else self._end()
             self._ending = create_task(self._loop, end, self._context.copy())
+            self._ending.add_done_callback(lambda _: self._finish())  # it may be cancelled before its first step
         if self._idle is not None and self._is_idle():
             self._idle.set()
 
@@ -326,11 +327,8 @@ class Batch:
             self._finish()
 
     async def _end_cancelled(self) -> None:
-        try:
-            self._cancel_workers()
-            await self._wait_for_workers(self._deadline.clock() + _GRACE_SECONDS)
-        finally:
-            self._finish()
+        self._cancel_workers()
+        await self._wait_for_workers(self._deadline.clock() + _GRACE_SECONDS)
 
     def _log_error_of_worker(self, error: BaseException) -> None:
         self._outcomes.failure_log().add_from_worker(error)

@@ -20,6 +20,7 @@ from fanfold._base.outcome import (
     are_all_done,
 )
 from fanfold._base.record import Record, is_fifo
+from fanfold._base.threads import storable
 from fanfold._consumer.classify import final_outcome, outcome_of, without_details
 from fanfold.errors import AbandonedError, DecodeError
 
@@ -179,10 +180,11 @@ class BatchOutcomes:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
         record = self._records[position]
         try:
-            raised = result if isinstance(result, BaseException) else None
+            raised = storable(result) if isinstance(result, BaseException) else None
         except BaseException as error:  # noqa: BLE001 - a value whose class cannot be read
-            raised = result = error
+            raised = error
         if raised is not None:
+            result = raised
             if isinstance(raised, KeyboardInterrupt):
                 self.interrupt = raised
                 self._on_interrupt()

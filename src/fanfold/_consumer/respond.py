@@ -53,11 +53,14 @@ class _Conducted:
 
         def conclude(error: BaseException | None) -> None:
             self.has_ended = error is None
+            threads = self._environment.threads
+            threads.withhold()  # a log handler may hang
             try:
                 if self.has_ended and self._on_ended is not None:
                     self._on_ended(self.batch)
             except BaseException as raised:  # noqa: BLE001 - also a KeyboardInterrupt reaches the invocation
                 error = raised
+            threads.offer()  # before anybody learns of the end: the next batch reuses the thread
             on_ended(error)
 
         self.batch.start(conclude)

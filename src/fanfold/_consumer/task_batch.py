@@ -187,7 +187,7 @@ class TaskBatch(Batch):
                     if timer is not None:
                         timer.stop()
                 if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
-                    if isinstance(value, StillRunningError):
+                    if issubclass(type(value), StillRunningError):
                         self._blocked_threads.add(task)
                     value = await self._cancellation_error(task, timer)
                 if value is None and not takes_list:
@@ -214,7 +214,8 @@ class TaskBatch(Batch):
 
         If a stage raised, its error counts for each record; otherwise it returned a value for each.
         """
-        results = value if self._handler.takes_list and isinstance(value, list) else [value] * len(unit)
+        is_list = issubclass(type(value), list)  # isinstance asks an error for its class, which may raise
+        results: Any = value if self._handler.takes_list and is_list else [value] * len(unit)
         continues = self._outcomes.store(unit, results)
         if self._outcomes.is_fifo and not (continues and await self._outcomes.lane_continues(unit)):
             self._outcomes.skip_rest_of_lane(lane, unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import sys
 from collections.abc import Awaitable, Coroutine
 from operator import is_
@@ -75,7 +76,11 @@ async def run_awaitable(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T]
         except (KeyboardInterrupt, SystemExit) as error:
             exits.append(error)
 
-    value: T = await create_task(loop, run(), context)
+    try:
+        value: T = await create_task(loop, run(), context)
+    finally:
+        if inspect.iscoroutine(awaitable) and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED:
+            awaitable.close()  # cancelled before its first step
     if exits:
         raise exits.pop()
     return value

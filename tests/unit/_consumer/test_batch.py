@@ -119,6 +119,22 @@ def test_a_returned_generator_that_exits_when_it_is_closed_fails_only_its_record
     assert kinds(deliver(handler, make_event(0, 1, 2))) == [Done, Failed, Done]
 
 
+def test_an_error_whose_class_cannot_be_read_fails_its_record_like_any_other():
+    """It is logged, and its record is not taken for one that still runs."""
+
+    class Unreadable(Exception):  # noqa: N818 - short
+        @property
+        def __class__(self):
+            raise RuntimeError("no class")
+
+    @fanfold.consumer
+    async def handler(number) -> None:
+        raise Unreadable
+
+    (outcome,) = deliver(handler, make_event(0)).outcomes
+    assert "whose class cannot be read" in repr(outcome)
+
+
 # --- Nothing happens after the response.
 
 
