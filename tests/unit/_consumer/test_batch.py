@@ -162,7 +162,7 @@ def test_no_record_starts_after_the_response_to_a_batch_whose_event_loop_has_end
     response = handler(make_event(*range(5)), make_context(60))
     threads = [thread for thread in threading.enumerate() if thread.name == "fanfold-worker"]
     release.set()
-    with ThreadPoolExecutor(1) as pool:  # the next batch has threads of its own, or the same one, once it is free
+    with ThreadPoolExecutor(1) as pool:  # gives the thread time to take the next record
         pool.submit(deliver, fanfold.consumer(lambda number: None), make_event(0)).result()
     handler.close()
     for thread in threads:
@@ -346,20 +346,20 @@ async def test_a_batch_does_not_end_between_its_slot_and_the_start_of_its_worker
         assert seen == ["0", "1"]
 
 
-async def test_threads_that_ask_for_the_limits_at_once_share_one():
+async def test_threads_that_ask_for_the_limits_concurrently_share_them():
     """The second one asks while the first one creates them."""
     async with open_environment(Settings(), str) as environment:
-        asked = []
+        limits = []
 
         def create() -> Admission:
-            asked.append(environment.admission("key", Admission))
+            limits.append(environment.admission("key", Admission))
             return Admission()
 
-        assert environment.admission("key", create) is asked[0]
+        assert environment.admission("key", create) is limits[0]
 
 
 async def test_a_timeout_that_falls_into_the_clean_up_of_a_handler_ends_it_afterwards():
-    """The handler was cancelled by a timeout of its own, and then goes on."""
+    """The handler was cancelled by an ``asyncio.timeout`` in its code, and then goes on."""
 
     @fanfold.consumer(timeout=0.05)
     async def handler(number) -> None:
