@@ -8,7 +8,6 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -159,14 +158,13 @@ def test_no_record_starts_after_the_response_to_a_batch_whose_event_loop_has_end
         started.append(number)
         release.wait(30)
 
+    before = set(threading.enumerate())
     response = handler(make_event(*range(5)), make_context(60))
-    threads = [thread for thread in threading.enumerate() if thread.name == "fanfold-worker"]
+    threads = [thread for thread in set(threading.enumerate()) - before if thread.name == "fanfold-worker"]
     release.set()
-    with ThreadPoolExecutor(1) as pool:  # gives the thread time to take the next record
-        pool.submit(deliver, fanfold.consumer(lambda number: None), make_event(0)).result()
-    handler.close()
     for thread in threads:
-        thread.join(0.2)
+        thread.join(30)  # the event loop has closed them
+    handler.close()
     assert ids(response) == [f"message-{position}" for position in range(5)]
     assert started == [0]
 
