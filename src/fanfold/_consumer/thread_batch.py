@@ -86,13 +86,15 @@ class ThreadBatch(Batch):
         """Records that have ended; not exact, because several threads count."""
         self._ended_at_look = 0
         self._has_looked = False
+        self._occupied = 0
+        """Slots whose thread still runs a record that was given up."""
 
     @property
     def wanted_workers(self) -> int:
         """Number of workers that the remaining records need: one, until it is known that the handlers wait."""
         if not self._to_do:  # the usual end, without asking the clock
             return 0
-        return super().wanted_workers if self._need.handlers_wait else min(super().wanted_workers, 1)
+        return super().wanted_workers if self._need.handlers_wait else min(super().wanted_workers, 1 + self._occupied)
 
     @property
     def records_in_flight(self) -> int:
@@ -259,6 +261,7 @@ class ThreadBatch(Batch):
                 else:
                     self._give_up(worker, standing, self._timeout_error())
         self._later(oldest + self._timeout, self._end_timeouts)
+        self._admission.slots.want(self)  # other slots may be free
         self._end_if_idle()
 
     def _give_up(self, worker: _Worker, standing: _Held, error: BaseException) -> None:
@@ -272,6 +275,7 @@ class ThreadBatch(Batch):
         self._store(standing, error)
         if self._outcomes.is_fifo:
             self._outcomes.skip_rest_of_lane(standing[0], standing[0][standing[1]])
+        self._occupied += 1
         self._workers.discard(worker)  # last: without a worker, a thread may end the batch
 
     def _timeout_error(self) -> TimeoutError:
@@ -279,6 +283,7 @@ class ThreadBatch(Batch):
 
     def _thread_returned(self) -> None:
         """Free the slot of a thread whose record had been given up."""
+        self._occupied -= 1
         if not self._closed:
             self._admission.slots.release(self)
 
