@@ -177,3 +177,23 @@ def test_the_handler_sees_the_context_variables_that_an_observer_sets(kind):
         assert saw.pop("at the start") == "none"
         assert len(saw) == 8
         assert all(message_id == seen for message_id, seen in saw.items())
+
+
+def test_the_end_of_a_call_is_observed_even_if_its_value_cannot_be_classified():
+    """The class of what was returned or raised cannot be read: the record failed."""
+
+    class Unreadable(Exception):  # noqa: N818 - short
+        @property
+        def __class__(self):
+            raise RuntimeError("no class")
+
+    seen = Seen()
+
+    @fanfold.consumer(observers=[seen], concurrency=1)
+    async def unreadable(action: str) -> Unreadable:
+        if action == "raise":
+            raise Unreadable
+        return Unreadable()
+
+    deliver(unreadable, "raise", "return")
+    assert [kinds for _, kinds in seen.ended] == [[Failed], [Failed]]

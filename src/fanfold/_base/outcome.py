@@ -14,6 +14,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from fanfold._base.frozen import Value, put
@@ -133,6 +135,11 @@ def acknowledges(outcome: Outcome) -> bool:
     return outcome is DONE or isinstance(outcome, Done) or (isinstance(outcome, Rejected) and outcome.forwarded)
 
 
+def are_all_done(outcomes: Sequence[Outcome | None]) -> bool:
+    """Return whether each outcome is ``DONE`` itself; compares no return values, whose ``==`` is a user's code."""
+    return all(map(is_, outcomes, repeat(DONE)))
+
+
 class BatchItemFailure(TypedDict):
     """One entry of a partial batch response."""
 
@@ -181,7 +188,7 @@ def partial_response(records: Sequence[Record], outcomes: Sequence[Outcome]) -> 
     Raises:
         ValueError: If the numbers of outcomes and records differ.
     """
-    if len(records) == len(outcomes) == outcomes.count(DONE):
+    if len(records) == len(outcomes) and are_all_done(outcomes):
         return {"batchItemFailures": []}
     failed = {
         record.message_id: None

@@ -8,6 +8,7 @@ function returns.)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import threading
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _THREAD = threading.local()
-"""The event loop that a worker thread serves, as ``loop``."""
+"""The event loop that a worker thread serves, as ``loop``, and the thread itself, as ``thread``."""
 
 
 def serve_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -53,6 +54,7 @@ class Threads:
         """Calls that were abandoned and still run: added by the caller that abandons one, and removed by its thread."""
         self._loop = loop
         self._idle: deque[_Thread] = deque()
+        self._is_closed = False
 
     @property
     def abandoned(self) -> int:
@@ -124,16 +126,45 @@ class Threads:
         thread.call = call
         thread.wake.release()
 
+    def withhold(self) -> None:
+        """Give the current thread no calls until ``offer``: it is available, but is about to run a user's code.
+
+        On any other thread, this does nothing.
+        """
+        if (thread := getattr(_THREAD, "thread", None)) is None:
+            return
+        try:
+            self._idle.remove(thread)
+        except ValueError:
+            if not thread.wake.acquire(blocking=False):
+                return
+            if (call := thread.call) is None:  # it is to end
+                thread.wake.release()
+                return
+            thread.call = None
+            self.start(call)
+        thread.is_withheld = True
+
+    def offer(self) -> None:
+        """Let the current thread be used again after ``withhold``."""
+        thread = getattr(_THREAD, "thread", None)
+        if thread is not None and thread.is_withheld:
+            thread.is_withheld = False
+            self._idle.append(thread)
+
     def close(self) -> None:
         """End the idle threads; busy threads end after their call, unless they are used again."""
-        while self._idle:
-            thread = self._idle.pop()
-            thread.call = None
-            thread.wake.release()
+        self._is_closed = True
+        with contextlib.suppress(IndexError):  # a thread that ends its call does the same
+            while True:
+                thread = self._idle.pop()
+                thread.call = None
+                thread.wake.release()
 
     def _serve(self, thread: _Thread) -> None:
         if self._loop is not None:
             serve_loop(self._loop)
+        _THREAD.thread = thread
         while thread.wake.acquire() and thread.call is not None:
             call, thread.call = thread.call, None
             end = call()
@@ -144,15 +175,19 @@ class Threads:
             except RuntimeError:  # the loop is closed
                 self.close()
             del end  # as the call
+            self.offer()
+            if self._is_closed:
+                self.close()
 
 
 class _Thread:
     """A worker thread: its next call, and the lock that it waits for."""
 
-    __slots__ = ("call", "wake")
+    __slots__ = ("call", "is_withheld", "wake")
 
     def __init__(self) -> None:
         self.call: Callable[[], Callable[[], object]] | None = None
+        self.is_withheld = False
         self.wake = threading.Lock()
         self.wake.acquire()
 

@@ -148,6 +148,12 @@ class Admission:
         self.free_until = free_until
         return 0.0
 
+    def ask(self, now: float) -> tuple[float, int]:
+        """Return what ``wait`` does, from any thread, and how many times this start waited for memory."""
+        with self.lock:
+            held = self.held_for_memory
+            return self.wait(now, self.slots.records_in_flight), self.held_for_memory - held
+
 
 class SharesSlots(Protocol):
     """A batch, as the slots see it."""
@@ -163,7 +169,7 @@ class SharesSlots(Protocol):
         ...
 
     def start_worker(self) -> None:
-        """Start a worker, which holds a slot until ``Slots.release``."""
+        """Start a worker, which holds a slot until ``Slots.release``; then call ``Slots.has_started``."""
         ...
 
 
@@ -178,10 +184,13 @@ class Slots:
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        """Held for a moment by every method but those that only look."""
         self._taken: dict[SharesSlots, int] = {}
         """The batches that run, and their workers."""
         self._waiting: deque[SharesSlots] = deque()
+        self._starting: list[SharesSlots] = []
+        """Batches whose worker is about to start, once for each."""
 
     @property
     def crowded(self) -> bool:
@@ -194,8 +203,14 @@ class Slots:
         return sum(batch.records_in_flight for batch in list(self._taken))
 
     def is_waiting(self, batch: SharesSlots) -> bool:
-        """Return whether a batch waits for a slot."""
-        return bool(self._waiting) and batch in list(self._waiting)
+        """Return whether a batch waits for a slot, or for the start of a worker in one; call this with ``lock``."""
+        return batch in self._starting or batch in self._waiting
+
+    def has_started(self, batch: SharesSlots) -> None:
+        """Note that a batch counts a worker that it was asked to start itself, or that there is none to start."""
+        with self.lock:
+            if batch in self._starting:
+                self._starting.remove(batch)
 
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch, as many as there are free slots; it waits for the others."""
@@ -204,25 +219,30 @@ class Slots:
 
     def leave(self, batch: SharesSlots) -> None:
         """Free the slots of a batch, those of abandoned workers included."""
-        with self._lock:
+        with self.lock:
             self._taken.pop(batch, None)
             self._stop_waiting(batch)
         self._grant()
 
     def release(self, batch: SharesSlots) -> None:
         """Free the slot of a worker that has ended, for a batch that waits; this batch waits too, as the last one."""
-        with self._lock:
+        with self.lock:
             if batch in self._taken:
                 self._taken[batch] -= 1
         if self._waiting or batch.wanted_workers:
             self._grant()
             self.want(batch)
 
+    def give_back(self, batch: SharesSlots) -> None:
+        """Free the slot of a worker that was not started."""
+        self.has_started(batch)
+        self.release(batch)
+
     def want(self, batch: SharesSlots) -> None:
         """Start the workers that a batch wants, or let it wait for free slots."""
         wants_more = True
         while wants_more:
-            with self._lock:
+            with self.lock:
                 taken, wanted = self._taken.get(batch, 0), batch.wanted_workers if batch in self._taken else 0
                 if taken >= wanted:
                     self._stop_waiting(batch)
@@ -232,6 +252,7 @@ class Slots:
                         self._waiting.append(batch)
                     return
                 self._taken[batch] = taken + 1
+                self._starting.append(batch)
                 wants_more = taken + 1 < wanted
             batch.start_worker()
 
@@ -239,7 +260,7 @@ class Slots:
         """Return whether a worker of a batch should end, so that another batch gets its slot."""
         if self._limit is None or not self._waiting:
             return False
-        with self._lock:
+        with self.lock:
             others_wait = any(other is not batch for other in self._waiting)
             return others_wait and self._taken.get(batch, 0) > self._limit // len(self._taken)
 
@@ -256,12 +277,13 @@ class Slots:
 
     def _take(self) -> SharesSlots | None:
         """Take a free slot for the batch that has waited longest, and return that batch; None if there is no use."""
-        with self._lock:
+        with self.lock:
             while self._waiting and self._has_free():
                 batch = self._waiting.popleft()
                 wanted = batch.wanted_workers
                 if self._taken[batch] < wanted:
                     self._taken[batch] += 1
+                    self._starting.append(batch)
                     if self._taken[batch] < wanted:
                         self._waiting.append(batch)
                     return batch

@@ -128,6 +128,7 @@ class Batch:
         """Emptied by the call that ends the batch."""
         self._cancelled = False
         self._closed = False
+        self._is_starting = True
 
     @property
     def failures(self) -> FailureLog | None:
@@ -162,9 +163,8 @@ class Batch:
     @property
     def wanted_workers(self) -> int:
         """Number of workers that the remaining records need, no more than the concurrency."""
-        if not self._has_lanes() or self._cancelled or self._closed or self._deadline.clock() >= self._stops_at:
-            return 0
-        return self._most_workers
+        ends = self._cancelled or self._closed or self._ending is not None
+        return 0 if ends or not self._has_lanes() or self._deadline.clock() >= self._stops_at else self._most_workers
 
     @property
     def records_in_flight(self) -> int:
@@ -227,7 +227,9 @@ class Batch:
             self._on_ended.clear()
             self._close()
             raise self._start_error
-        self._end_if_idle()
+        self._is_starting = False
+        if self._on_ended and not self._workers_left():
+            self._on_loop(self._end_if_idle)  # not here: it logs
 
     def supervise(self) -> None:
         """Watch the deadline; call this on the event loop, unless the batch has ended already."""
@@ -255,16 +257,21 @@ class Batch:
 
     def cancel(self) -> None:
         """End the batch from outside, on the event loop: cancel the handlers, and give them a moment to end."""
-        self._cancel_workers()
         if self._ending is not None:
             self._ending.cancel()
         else:
             self._begin_end(cancelled=True)
+        self._cancel_workers()  # last: it may end the batch
 
     def start_worker(self) -> None:
         """Start a worker in a slot that was granted; without records or if it cannot start, the slot is free again."""
-        if not self._has_lanes() or not self._starts(self._start_one):
-            self._admission.slots.release(self)
+        slots = self._admission.slots
+        if self._closed or not self._has_lanes():
+            slots.give_back(self)
+        elif not self._starts(self._start_one):
+            slots.release(self)
+        if not self._workers_left() and not self._is_starting:
+            self._on_loop(self._end_if_idle)
 
     def _starts(self, start: Callable[[], object]) -> bool:
         """Start a worker, and return whether that succeeded."""
@@ -286,7 +293,9 @@ class Batch:
                 self._on_loop(self._begin_end)
 
     def _is_idle(self) -> bool:
-        return not self._workers_left() and not self._admission.slots.is_waiting(self)
+        slots = self._admission.slots
+        with slots.lock:  # a batch that waited is given a worker, and a worker that ends may let its batch wait
+            return not slots.is_waiting(self) and not self._workers_left()
 
     def _begin_end(self, *, cancelled: bool = False) -> None:
         """End the batch on the event loop; if that has begun, and no worker is left, it need not wait any more."""
@@ -294,6 +303,7 @@ class Batch:
             self._idle = asyncio.Event()
             end = self._end_cancelled() if cancelled else self._end()
             self._ending = create_task(self._loop, end, self._context.copy())
+            self._ending.add_done_callback(lambda _: self._finish())  # it may be cancelled before its first step
         if self._idle is not None and self._is_idle():
             self._idle.set()
 
@@ -317,11 +327,8 @@ class Batch:
             self._finish()
 
     async def _end_cancelled(self) -> None:
-        try:
-            self._cancel_workers()
-            await self._wait_for_workers(self._deadline.clock() + _GRACE_SECONDS)
-        finally:
-            self._finish()
+        self._cancel_workers()
+        await self._wait_for_workers(self._deadline.clock() + _GRACE_SECONDS)
 
     def _log_error_of_worker(self, error: BaseException) -> None:
         self._outcomes.failure_log().add_from_worker(error)
@@ -336,8 +343,7 @@ class Batch:
         self._context.copy().run(on_ended, error)  # not in the context of a record
 
     def _close(self) -> None:
-        if self._outcomes.settling is not None:
-            self._outcomes.settling.stop()
+        self._outcomes.close()
         if self._workers_left():
             self._cancel_workers()
         self._closed = True
@@ -367,11 +373,8 @@ class Batch:
 
     def _wait_of_start(self, now: float) -> float:
         """Return the seconds until the next record may start; 0 counts as a start."""
-        admission = self._admission
-        with admission.lock:
-            held = admission.held_for_memory
-            seconds = admission.wait(now, admission.slots.records_in_flight)
-            self.held_for_memory += admission.held_for_memory - held
+        seconds, held = self._admission.ask(now)
+        self.held_for_memory += held
         return seconds
 
     async def _commit(self, moment: float) -> None:

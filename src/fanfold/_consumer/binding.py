@@ -17,7 +17,7 @@ from fanfold._base.threads import Threads
 from fanfold._consumer.classify import split_list_result
 from fanfold._consumer.decode import Decode, decoder
 from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_group_at_failure
-from fanfold._consumer.worker_tasks import create_task
+from fanfold._consumer.worker_tasks import run_awaitable
 from fanfold.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -174,11 +174,7 @@ async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: 
     if not inspect.isawaitable(value):
         return value
     # A ``def`` around a coroutine function (a lambda, a decorator) returns a coroutine, which runs in the same context.
-    return await create_task(asyncio.get_running_loop(), _awaited(value), context)
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
+    return await run_awaitable(asyncio.get_running_loop(), value, context)
 
 
 def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parameter, inspect.Parameter | None]:

@@ -68,7 +68,7 @@ class ExecutionEnvironment:
     def admission(self, key: object, create: Callable[[], Admission]) -> Admission:
         """Return the limits that the batches with this key share; the first one creates them."""
         if key not in self._admissions:
-            self._admissions[key] = create()
+            self._admissions.setdefault(key, create())  # another thread may have been faster
         return self._admissions[key]
 
     def track(self, batch: RunningBatch) -> None:

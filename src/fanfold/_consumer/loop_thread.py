@@ -119,14 +119,14 @@ class Runtime(Generic[S]):
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
             state = loop.wait_for_state(deadline)
             call = Call(loop.call_ended)
-            if on_loop:
-                loop.start(call, lambda: create(state))
-            else:
-                loop.start_here(call, create(state))
-            dump.arm()  # while the other thread wakes up: before it gets the interpreter lock
-            if not on_loop and not call.wait(supervise_after):
-                loop.supervise(call)
             try:
+                if on_loop:
+                    loop.start(call, lambda: create(state))
+                else:
+                    loop.start_here(call, create(state))
+                dump.arm()  # while the other thread wakes up: before it gets the interpreter lock
+                if not on_loop and not call.wait(supervise_after):
+                    loop.supervise(call)
                 loop.wait(call, deadline, "the event loop did not respond in time")
             except BaseException:
                 loop.cancel(call)
@@ -134,6 +134,8 @@ class Runtime(Generic[S]):
         finally:
             dump.disarm()
         if call.error is not None:
+            if not on_loop:
+                loop.cancel(call)  # a signal may have interrupted its start
             raise call.error
         work: W = call.work
         return work

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from fanfold._base.context import BatchContext
 from fanfold._base.log import logger
 from fanfold._base.operating_system import peak_resident_bytes
-from fanfold._base.outcome import DONE, BatchResult, Failed
+from fanfold._base.outcome import DONE, BatchResult, Failed, Outcome
 from fanfold._base.record import Record
 from fanfold._consumer.classify import outcome_of
 from fanfold.errors import AbandonedError
@@ -126,12 +126,18 @@ class Observation:
             return
         records, on_end = opened
         results = [_ABANDONED] * records if values is None else values
-        outcomes = [DONE if value is None else outcome_of(value, self._reject_on) for value in results]
+        outcomes = [DONE if value is None else self._outcome_of(value) for value in results]
         for callback in reversed(on_end):  # as nested: the first to start ends last
             try:
                 callback(outcomes)
             except BaseException as error:  # noqa: BLE001
                 self._observer_failed(error)
+
+    def _outcome_of(self, value: object) -> Outcome:
+        try:
+            return outcome_of(value, self._reject_on)
+        except BaseException as error:  # noqa: BLE001 - a value whose class cannot be read
+            return Failed(error)
 
     def _notify(self, callback: Callable[..., Any], *args: object) -> Any:
         """Call an observer, and return what it returns; None if it raises."""

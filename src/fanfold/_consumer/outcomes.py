@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, cast
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Lane, Unit, in_order
-from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
+from fanfold._base.outcome import (
+    BLOCKED_IN_GROUP,
+    DONE,
+    Done,
+    Failed,
+    NotStarted,
+    Outcome,
+    Reject,
+    Rejected,
+    Retry,
+    are_all_done,
+)
 from fanfold._base.record import Record, is_fifo
+from fanfold._base.threads import storable
 from fanfold._consumer.classify import final_outcome, outcome_of, without_details
 from fanfold.errors import AbandonedError, DecodeError
 
@@ -69,6 +81,7 @@ class BatchOutcomes:
         self.is_fifo: bool = is_fifo(records)
         """True if the records come from a FIFO queue."""
         self._delays: dict[int, int] = {}
+        self._settles = True
 
     @property
     def are_settled(self) -> bool:
@@ -80,7 +93,16 @@ class BatchOutcomes:
             from fanfold._consumer.settle import Settling  # not imported at cold start
 
             self.settling = Settling(self._open_settler, backoff=self._backoff, dead_letters=self.has_dead_letter_queue)
+            if not self._settles:
+                self.settling.stop()
         return self.settling
+
+    def close(self) -> None:
+        """Settle nothing from now on: the response is known, and another consumer may have the messages."""
+        self._settles = False
+        self._on_interrupt = _nothing  # a batch in a cycle of references would stay in memory until a collection
+        if self.settling is not None:
+            self.settling.stop()
 
     def failure_log(self) -> FailureLog:
         """Return the log of errors, which the first call creates."""
@@ -136,7 +158,7 @@ class BatchOutcomes:
             not_started: Why the others were not started.
         """
         values = list(self.values)
-        if committed is None and values.count(DONE) == len(values):
+        if committed is None and are_all_done(values):
             return cast("list[Outcome]", values)
         forwarded = frozenset(() if self.settling is None else self.settling.forwarded)
         usual = DONE if committed is None else ABANDONED  # already final: skips a call for most records
@@ -158,10 +180,11 @@ class BatchOutcomes:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
         record = self._records[position]
         try:
-            raised = result if isinstance(result, BaseException) else None
+            raised = storable(result) if isinstance(result, BaseException) else None
         except BaseException as error:  # noqa: BLE001 - a value whose class cannot be read
-            raised = result = error
+            raised = error
         if raised is not None:
+            result = raised
             if isinstance(raised, KeyboardInterrupt):
                 self.interrupt = raised
                 self._on_interrupt()
@@ -169,7 +192,7 @@ class BatchOutcomes:
                 self.failure_log().add(record, raised)
         try:
             outcome = outcome_of(result, self._reject_on)
-        except Exception as error:  # noqa: BLE001 - a value of the user's that cannot be classified
+        except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
         self.has_rejected |= isinstance(outcome, Rejected)
         if isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None):
@@ -177,3 +200,7 @@ class BatchOutcomes:
         if (delay := self._settle().add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome if self._keep_details else without_details(outcome)
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import logger
-from fanfold._base.outcome import DONE, BatchResult, NotStarted, Outcome, Rejected, acknowledges, partial_response
+from fanfold._base.outcome import (
+    DONE,
+    BatchResult,
+    NotStarted,
+    Outcome,
+    Rejected,
+    acknowledges,
+    are_all_done,
+    partial_response,
+)
 from fanfold._base.record import Record
 from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch, OnEnded
 from fanfold._consumer.calls import run_in_time
@@ -44,11 +53,14 @@ class _Conducted:
 
         def conclude(error: BaseException | None) -> None:
             self.has_ended = error is None
+            threads = self._environment.threads
+            threads.withhold()  # a log handler may hang
             try:
                 if self.has_ended and self._on_ended is not None:
                     self._on_ended(self.batch)
             except BaseException as raised:  # noqa: BLE001 - also a KeyboardInterrupt reaches the invocation
                 error = raised
+            threads.offer()  # before anybody learns of the end: the next batch reuses the thread
             on_ended(error)
 
         self.batch.start(conclude)
@@ -198,8 +210,7 @@ def _report(batch: Batch, result: BatchResult) -> None:
 
 def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
     records = len(outcomes)
-    if (acknowledged := outcomes.count(DONE)) != records:
-        acknowledged = sum(map(acknowledges, outcomes))
+    acknowledged = records if are_all_done(outcomes) else sum(map(acknowledges, outcomes))
     if batch.failures is not None:
         batch.failures.write()
     logger.info("batch of %d: %d acknowledged, %d to be redelivered", records, acknowledged, records - acknowledged)

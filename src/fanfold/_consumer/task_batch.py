@@ -81,7 +81,13 @@ class TaskBatch(Batch):
         """Start a worker in a slot that was granted, by whichever thread."""
         self._on_loop(super().start_worker)
 
-    def _start_one(self, lane: Lane = ()) -> None:
+    def _start_one(self) -> None:
+        try:
+            self._start_with(())
+        finally:
+            self._admission.slots.has_started(self)
+
+    def _start_with(self, lane: Lane) -> None:
         worker = start_task(self._loop, self._work(lane), self._context.copy())
         # From Python 3.12 on, it has taken its first step. Before, it may be cancelled without having taken one.
         if worker not in self._workers and not worker.done():  # pragma: no branch
@@ -91,7 +97,7 @@ class TaskBatch(Batch):
     def _replace_worker(self, lane: Lane) -> bool:
         """Start a worker in the slot of one that ended, and return whether that succeeded."""
         before = set(self._workers)
-        started = self._starts(lambda: self._start_one(lane))
+        started = self._starts(lambda: self._start_with(lane))
         self._admitted.update(map(id, self._workers - before))  # it may yield before its first record
         return started
 
@@ -182,7 +188,7 @@ class TaskBatch(Batch):
                     if timer is not None:
                         timer.stop()
                 if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
-                    if isinstance(value, StillRunningError):
+                    if issubclass(type(value), StillRunningError):
                         self._blocked_threads.add(task)
                     value = await self._cancellation_error(task, timer)
                 if value is None and not takes_list:
@@ -209,7 +215,8 @@ class TaskBatch(Batch):
 
         If a stage raised, its error counts for each record; otherwise it returned a value for each.
         """
-        results = value if self._handler.takes_list and isinstance(value, list) else [value] * len(unit)
+        is_list = issubclass(type(value), list)  # isinstance asks an error for its class, which may raise
+        results: Any = value if self._handler.takes_list and is_list else [value] * len(unit)
         continues = self._outcomes.store(unit, results)
         if self._outcomes.is_fifo and not (continues and await self._outcomes.lane_continues(unit)):
             self._outcomes.skip_rest_of_lane(lane, unit)

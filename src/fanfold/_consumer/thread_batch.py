@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from fanfold._base.ordering import Lane
+from fanfold._base.ordering import Lane, Unit
 from fanfold._base.outcome import DONE
 from fanfold._base.record import Record
 from fanfold._base.threads import storable
@@ -29,7 +29,7 @@ from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch
 from fanfold._consumer.classify import is_awaitable, success_of
 from fanfold._consumer.outcomes import ABANDONED
 from fanfold._consumer.thread_need import ThreadNeed
-from fanfold._consumer.worker_tasks import Timer, create_task
+from fanfold._consumer.worker_tasks import Timer, create_task, run_awaitable
 
 _LOOK_SECONDS: Final = 0.001
 """Time until the second look, doubled after each look until ``_MAX_LOOK_SECONDS``."""
@@ -86,13 +86,15 @@ class ThreadBatch(Batch):
         """Records that have ended; not exact, because several threads count."""
         self._ended_at_look = 0
         self._has_looked = False
+        self._occupied = 0
+        """Slots whose thread still runs a record that was given up."""
 
     @property
     def wanted_workers(self) -> int:
         """Number of workers that the remaining records need: one, until it is known that the handlers wait."""
         if not self._to_do:  # the usual end, without asking the clock
             return 0
-        return super().wanted_workers if self._need.handlers_wait else min(super().wanted_workers, 1)
+        return super().wanted_workers if self._need.handlers_wait else min(super().wanted_workers, 1 + self._occupied)
 
     @property
     def records_in_flight(self) -> int:
@@ -106,7 +108,10 @@ class ThreadBatch(Batch):
         return len(self._workers)
 
     def _start_one(self) -> None:
-        self._resume(_Worker())
+        worker = _Worker()
+        self._workers.add(worker)
+        self._admission.slots.has_started(self)  # before it can end
+        self._resume(worker)
 
     def _resume(self, worker: _Worker) -> None:
         self._workers.add(worker)
@@ -152,7 +157,8 @@ class ThreadBatch(Batch):
                 elif not self._may_start(worker, lane, index):
                     to_do.appendleft(lane[index:])
                     return True
-                if now >= stops_at or self._cancelled:  # after it is held: either this sees it, or who cancels sees it
+                # After it is held: either this sees a cancellation, or who cancels sees the record.
+                if now >= stops_at or self._cancelled or self._closed:
                     to_do.appendleft(lane[index:])
                     return self._lets_go(worker)
                 outcomes[position] = ABANDONED
@@ -255,6 +261,7 @@ class ThreadBatch(Batch):
                 else:
                     self._give_up(worker, standing, self._timeout_error())
         self._later(oldest + self._timeout, self._end_timeouts)
+        self._admission.slots.want(self)  # other slots may be free
         self._end_if_idle()
 
     def _give_up(self, worker: _Worker, standing: _Held, error: BaseException) -> None:
@@ -265,16 +272,18 @@ class ThreadBatch(Batch):
         except ValueError:  # pragma: no cover - at this moment
             self._threads.left.discard(worker)
             return
-        self._workers.discard(worker)
         self._store(standing, error)
         if self._outcomes.is_fifo:
             self._outcomes.skip_rest_of_lane(standing[0], standing[0][standing[1]])
+        self._occupied += 1
+        self._workers.discard(worker)  # last: without a worker, a thread may end the batch
 
     def _timeout_error(self) -> TimeoutError:
         return TimeoutError(f"the handler took longer than {self._timeout} s")
 
     def _thread_returned(self) -> None:
         """Free the slot of a thread whose record had been given up."""
+        self._occupied -= 1
         if not self._closed:
             self._admission.slots.release(self)
 
@@ -329,7 +338,7 @@ class ThreadBatch(Batch):
             value = await self._result_of(value, context, started_at)
         rest = lane[index + 1 :]
         continues = self._store(standing, value)
-        if self._outcomes.is_fifo and not (continues and await self._outcomes.lane_continues(lane[index])):
+        if self._outcomes.is_fifo and not (continues and await self._lane_continues(lane[index])):
             self._outcomes.skip_rest_of_lane(lane, lane[index])
             rest = ()
         if rest:
@@ -338,6 +347,12 @@ class ThreadBatch(Batch):
             self._resume(worker)
         except RuntimeError:  # pragma: no cover - no thread can be started, and that of the worker has another call
             self._worker_ended(worker)
+
+    async def _lane_continues(self, unit: Unit) -> bool:
+        try:
+            return await self._outcomes.lane_continues(unit)
+        except asyncio.CancelledError:  # the batch ends; its worker has to end, too
+            return False
 
     async def _result_of(self, awaitable: Any, context: contextvars.Context, started_at: float) -> object:
         """Return the value of an awaitable that a handler returned, or its error, in the context of its record."""
@@ -348,7 +363,7 @@ class ThreadBatch(Batch):
         try:
             if self._cancelled:  # pragma: no cover - after the handler returned and before this was heard
                 task.cancel()
-            value: object = await create_task(self._loop, _awaited(awaitable), context)
+            value: object = await run_awaitable(self._loop, awaitable, context)
         except BaseException as error:  # noqa: BLE001 - every failure is one of this record
             value = error
         finally:
@@ -376,10 +391,6 @@ class ThreadBatch(Batch):
 
 def _cancelled() -> asyncio.CancelledError:
     return asyncio.CancelledError("cancelled: the invocation was about to time out")
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
 
 
 def _nothing() -> None:

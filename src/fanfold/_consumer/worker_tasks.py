@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from operator import is_
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+_AGAIN_SECONDS: Final = 0.02
+"""Time until a timeout that found its task being cancelled looks again."""
 _CAN_START_EAGERLY = sys.version_info >= (3, 12)
 
 
@@ -59,6 +62,30 @@ def start_task(
     return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg]
 
 
+async def run_awaitable(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T], context: contextvars.Context) -> T:
+    """Await what a handler returned, in a context.
+
+    Raises:
+        BaseException: What the awaitable raises; a task that raises SystemExit itself would end the event loop.
+    """
+    exits: list[BaseException] = []
+
+    async def run() -> Any:
+        try:
+            return await awaitable
+        except (KeyboardInterrupt, SystemExit) as error:
+            exits.append(error)
+
+    try:
+        value: T = await create_task(loop, run(), context)
+    finally:
+        if inspect.iscoroutine(awaitable) and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED:
+            awaitable.close()  # cancelled before its first step
+    if exits:
+        raise exits.pop()
+    return value
+
+
 def is_running(task: asyncio.Task[Any]) -> bool:
     """Return whether a task is running now; its coroutine may also be closed from outside, without an event loop."""
     try:
@@ -82,6 +109,10 @@ class Timer:
         self._task = None  # a reference more, and the task would seem to have something attached
 
     def _fire(self) -> None:
-        if self._task is not None and not self._task.cancelling():
+        if self._task is None:
+            return
+        if self._task.cancelling():  # by the handler, whose clean-up is not interrupted
+            self._handle = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._fire)
+        else:
             self.fired = True
             self._task.cancel()

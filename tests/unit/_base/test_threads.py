@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -57,3 +58,47 @@ async def test_an_exception_of_the_function_is_raised():
     with pytest.raises(RuntimeError, match=r"^the handler raised StopIteration$"):
         await threads.run(next, iter(()))
     threads.close()
+
+
+def test_a_thread_that_is_withheld_hands_its_next_call_to_another_one():
+    """It is available when its call has returned, but what it does then may hang."""
+    threads, ended = Threads(), threading.Event()
+    used: list[threading.Thread] = []
+
+    def note() -> Any:
+        used.append(threading.current_thread())
+        return ended.set
+
+    def hang() -> None:
+        threads.start(note)
+        threads.withhold()
+        ended.wait(30)
+        used.append(threading.current_thread())
+
+    threads.start(lambda: hang)
+    assert ended.wait(30)
+    while len(used) < 2:
+        ended.wait(0.001)
+    threads.close()
+    assert used[0] is not used[1]
+
+
+def test_a_thread_that_is_offered_again_is_used_for_the_next_call():
+    """No other one is started."""
+    threads, ended = Threads(), threading.Event()
+    used: list[threading.Thread] = []
+
+    def note() -> Any:
+        used.append(threading.current_thread())
+        return ended.set
+
+    def end() -> None:
+        threads.withhold()
+        threads.offer()
+        threads.start(note)
+        used.append(threading.current_thread())
+
+    threads.start(lambda: end)
+    assert ended.wait(30)
+    threads.close()
+    assert used[0] is used[1]

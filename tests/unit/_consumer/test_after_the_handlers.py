@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
-from batches import ids
+from batches import fifo_event, ids
 from fanfold.observers import BatchCallbacks
-from fanfold.testing import deliver
+from fanfold.testing import deliver, make_context, make_event
 
 
 class RaisingFilter(logging.Filter):
@@ -136,3 +136,19 @@ def test_a_response_never_depends_on_logging_or_observers(fails: list[bool], obs
     finally:
         logger.removeHandler(handler_of_logs)
     assert ids(result.response) == [f"message-{number}" for number, failed in enumerate(fails) if failed]
+
+
+def test_a_log_handler_that_hangs_does_not_delay_the_next_batch(fanfold_logger):
+    """It hangs on the thread that ended the batch before; the next records run on another one."""
+    fanfold_logger.setLevel(logging.INFO)
+    hanging = HangingHandler()
+    fanfold_logger.addHandler(hanging)
+    handler = fanfold.consumer(concurrency=1)(lambda number: None)
+    try:
+        assert ids(handler(make_event(0), make_context(0.6))) == []
+        fanfold_logger.removeHandler(hanging)
+        assert ids(handler(fifo_event(("a", 0), ("a", 1)), make_context(2.0))) == []
+    finally:
+        fanfold_logger.setLevel(logging.NOTSET)
+        hanging.released.set()
+        handler.close()

@@ -1,11 +1,17 @@
 """Sessions, which the worker uses: concurrent batches on the caller's event loop within one lifespan."""
 
 import asyncio
+import gc
+import threading
+import weakref
+
+import pytest
 
 import fanfold
 from batches import swallow_until
 from fanfold._base.outcome import DONE, Failed, NotStarted
 from fanfold.testing import make_event
+from settlers import STEADY, RecordingSettler
 
 
 async def test_batches_are_processed_concurrently_within_one_lifespan():
@@ -91,3 +97,32 @@ async def test_a_handler_that_suppresses_its_cancellation_is_abandoned_and_count
         assert session.abandoned_handlers == 1
         release.set()
     assert isinstance(result.outcomes[0], Failed)
+
+
+async def test_a_batch_that_is_cancelled_while_delays_are_to_be_set_is_freed():
+    """Its handlers fail, and their delays would be set by the end of the batch, which is cancelled before it begins."""
+    started, release = threading.Event(), threading.Event()
+
+    class Message(dict):
+        """A message that can be watched."""
+
+    @fanfold.consumer(backoff=STEADY, settler=RecordingSettler())
+    def handler(number) -> None:
+        started.set()
+        release.wait(30)
+
+    message = Message(make_event(1)["Records"][0])
+    watched = weakref.ref(message)
+    async with handler.session() as session:
+        batch = asyncio.ensure_future(session({"Records": [message]}))
+        del message
+        await asyncio.to_thread(started.wait, 30)
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+        release.set()
+        del batch
+        async with asyncio.timeout(30):
+            while watched() is not None:  # its thread returns from the handler first
+                gc.collect()
+                await asyncio.sleep(0.001)

@@ -11,6 +11,7 @@ import fanfold
 from batches import fifo_event, ids, kinds, swallow_until
 from fanfold import Done, Failed, NotStarted
 from fanfold.testing import make_context, make_event
+from settlers import STEADY, RecordingSettler
 
 
 def deliver(handler: Any, *bodies: Any) -> fanfold.BatchResult:
@@ -311,3 +312,31 @@ def test_an_awaitable_that_ignores_its_timeout_is_cancelled_only_once():
     assert kinds(result) == [Failed]
     handler._runtime._loop.loop.call_soon_threadsafe(release.set)
     handler.close()
+
+
+def test_no_record_starts_while_the_end_of_a_batch_sets_delays():
+    """The only thread returns from a record that timed out: too late for the next record, whose batch has ended."""
+    started: list[int] = []
+    returns, left = threading.Event(), threading.Event()
+
+    class Slow(RecordingSettler):
+        async def change_visibility(self, changes: Any) -> Any:
+            returns.set()
+            while not left.is_set():  # noqa: ASYNC110 - a thread sets the event
+                await asyncio.sleep(0.001)
+            return await super().change_visibility(changes)
+
+    @fanfold.consumer(concurrency=1, timeout=0.05, backoff=STEADY, settler=Slow())
+    def handler(number) -> None:
+        started.append(number)
+        returns.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(handler.invoke, make_event(0, 1), make_context(60))
+        assert returns.wait(30)
+        while handler.stats.abandoned_handlers:
+            threading.Event().wait(0.001)
+        left.set()
+        assert kinds(batch.result()) == [Failed, NotStarted]
+    handler.close()
+    assert started == [0]
