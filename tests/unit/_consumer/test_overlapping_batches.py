@@ -122,6 +122,36 @@ def test_a_batch_that_has_no_more_records_does_not_take_the_slot_that_it_waited_
     assert [exhausted.worker_count, waiting.worker_count] == [0, 1]
 
 
+def test_a_slot_that_is_given_back_goes_to_the_batch_that_waits():
+    """A batch may have no more records by the time at which its worker would start."""
+    slots = Slots(1)
+
+    class Late(ScriptedBatch):
+        def start_worker(self) -> None:
+            self.wanted_workers = 0
+            slots.enter(waiting)
+            slots.give_back(self)
+
+    waiting = ScriptedBatch(1)
+    late = Late(1)
+    slots.enter(late)
+    assert waiting.worker_count == 1
+    slots.has_started(late)  # once more has no effect
+    assert not slots.is_waiting(late)
+
+
+def test_a_batch_that_wants_no_more_workers_does_not_wait_any_longer():
+    """Its records have ended before a slot was free."""
+    slots = Slots(1)
+    running, waiting = ScriptedBatch(1), ScriptedBatch(1)
+    slots.enter(running)
+    slots.enter(waiting)
+    assert slots.is_waiting(waiting)
+    waiting.wanted_workers = 0
+    slots.want(waiting)
+    assert not slots.is_waiting(waiting)
+
+
 def test_handlers_in_flight_are_not_abandoned_ones():
     """Another invocation starts while 150 handlers run: the process does not exit."""
     started, release = threading.Event(), threading.Event()
