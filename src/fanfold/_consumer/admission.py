@@ -276,7 +276,7 @@ class Slots:
             batch.start_worker()
 
     def _take(self) -> SharesSlots | None:
-        """Take a free slot for the batch that has waited longest, and return that batch; None if there is no use."""
+        """Take a free slot for the batch that has waited longest, and return that batch; None if none can use it."""
         with self.lock:
             while self._waiting and self._has_free():
                 batch = self._waiting.popleft()

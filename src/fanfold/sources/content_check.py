@@ -94,7 +94,7 @@ def _encoding_of(head: bytes, encoding: str) -> str | None:
 
 
 def _other_byte_order(head: bytes, encoding: str) -> str | None:
-    """Return UTF-16 in the other byte order if only that one has a line end, which is no character in this one."""
+    """Return UTF-16 in the other byte order if the text has line ends only in that one; None otherwise."""
     units = {head[first : first + 2] for first in range(0, len(head), 2)}
     is_little, is_big = b"\n\0" in units, b"\0\n" in units
     if encoding in {"utf-16", "utf-16-le"} and is_big and not is_little:

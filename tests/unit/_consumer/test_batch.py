@@ -170,7 +170,7 @@ def test_no_record_starts_after_the_response_to_a_batch_whose_event_loop_has_end
 
 
 def test_nothing_is_settled_for_a_handler_that_fails_after_the_response():
-    """Its message may have been delivered again: its visibility is no longer this batch's to change."""
+    """Its message may have been delivered again: a late change of its visibility would affect that delivery."""
     release, ended, settler = threading.Event(), threading.Event(), RecordingSettler()
 
     @fanfold.consumer(backoff=STEADY, settler=settler)

@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -12,11 +11,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fanfold import S3Parquet, inmemory, sources
-from fanfold._ports.backend import Backend
+from fanfold import S3Parquet, sources
 from fanfold.errors import MissingExtraError, ServiceError, SourceError
 from fanfold.inmemory import InMemoryStore
 from fanfold.sources import parquet_pieces, parquet_rows
+from parquet_sources import backend_with, numbers, rows_of, segments_of
 from parquet_tables import written
 from stops import with_stops
 
@@ -41,25 +40,6 @@ class Watched(InMemoryStore):
 
     def bytes_of(self, key: str) -> int:
         return sum((stop or 0) - start for read, start, stop in self.ranges if read == key)
-
-
-def backend_with(objects: dict[str, bytes], store: InMemoryStore | None = None) -> Backend:
-    filled = store or InMemoryStore("results")
-    filled.fill("b", objects)
-    return replace(inmemory.backend(), store=filled)
-
-
-async def segments_of(source: S3Parquet, backend: Backend) -> list[list[Any]]:
-    plan = await source.pin(backend, "plans")
-    return [[item async for item in sources.read_items(part, backend)] for part in sources.cut(plan)]
-
-
-async def rows_of(source: S3Parquet, backend: Backend) -> list[Any]:
-    return [row for segment in await segments_of(source, backend) for row in segment]
-
-
-def numbers(first: int, last: int, **columns: Any) -> pa.Table:
-    return pa.table({"n": list(range(first, last)), **columns})
 
 
 async def test_only_the_footer_and_the_needed_columns_are_read():

@@ -1,37 +1,15 @@
 """S3Parquet: objects that are refused, and empty input."""
 
 import re
-from dataclasses import replace
 from datetime import date
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from fanfold import S3Parquet, inmemory, sources
-from fanfold._ports.backend import Backend
+from fanfold import S3Parquet, sources
 from fanfold.errors import ConfigurationError, SourceError
-from fanfold.inmemory import InMemoryStore
+from parquet_sources import backend_with, numbers, rows_of, segments_of
 from parquet_tables import written
-
-
-def backend_with(objects: dict[str, bytes], store: InMemoryStore | None = None) -> Backend:
-    filled = store or InMemoryStore("results")
-    filled.fill("b", objects)
-    return replace(inmemory.backend(), store=filled)
-
-
-async def segments_of(source: S3Parquet, backend: Backend) -> list[list[Any]]:
-    plan = await source.pin(backend, "plans")
-    return [[item async for item in sources.read_items(part, backend)] for part in sources.cut(plan)]
-
-
-async def rows_of(source: S3Parquet, backend: Backend) -> list[Any]:
-    return [row for segment in await segments_of(source, backend) for row in segment]
-
-
-def numbers(first: int, last: int, **columns: Any) -> pa.Table:
-    return pa.table({"n": list(range(first, last)), **columns})
 
 
 @pytest.mark.parametrize("replacement", [b"other", None])
