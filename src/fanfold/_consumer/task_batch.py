@@ -77,15 +77,17 @@ class TaskBatch(Batch):
             if not worker.cancelling():  # only once, so that a rollback after a timeout is not interrupted
                 worker.cancel()
 
-    def start_worker(self) -> None:
-        """Start a worker in a slot that was granted, by whichever thread."""
-        self._on_loop(super().start_worker)
+    def start_workers(self, count: int) -> None:
+        """Start workers in slots that were granted, by whichever thread."""
+        self._on_loop(self._start_on_loop, count)
+
+    def _start_on_loop(self, count: int) -> None:
+        slots = self._admission.slots
+        slots.has_started(self, count)  # nothing else on this loop can end the batch before it has a worker
+        self._start_workers(count, slots.release)
 
     def _start_one(self) -> None:
-        try:
-            self._start_with(())
-        finally:
-            self._admission.slots.has_started(self)
+        self._start_with(())
 
     def _start_with(self, lane: Lane) -> None:
         worker = start_task(self._loop, self._work(lane), self._context.copy())
@@ -108,7 +110,7 @@ class TaskBatch(Batch):
         lane: Lane | None = None
         if not (self._cancelled or self._closed):
             if error is not None:  # pragma: no cover - a bug of ours, or a handler that cancels its worker
-                self._log_error_of_worker(error)
+                self._outcomes.log_error_of_worker(error)
             # A new worker starts only now, after the callbacks that the last record added to its task.
             lane = worker.result() if error is None else ()
         if lane is None or not self._replace_worker(lane):
@@ -155,17 +157,14 @@ class TaskBatch(Batch):
         timeout, copy_context = self._timeout, contextvars.copy_context
         clean_context, name = copy_context(), task.get_name()
         has_variables = len(clean_context) > 0
-        references, weak_references = sys.getrefcount, weakref.getweakrefcount
+        references, weak_references, observe = sys.getrefcount, weakref.getweakrefcount, admission.on_record_ended
         # The sum, because an eager task's counts shift between strong and weak at its first suspension.
         attached = references(task) + weak_references(task)
-        for lane in chain((started,) if started else (), self._lanes, self._returned_lanes()):
+        for lane in self._lanes_from(started):
             for unit in lane:
                 now = clock()
                 if now >= self._yield_at and self._must_yield(now):
-                    self._yielding += 1
-                    await asyncio.sleep(0)
-                    self._yielding -= 1
-                    now = clock()
+                    now = await self._yield()
                 if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
                     if self._wait_now(task, now) and not await self._may_start(task):
                         self._returned.append(lane[lane.index(unit) :])
@@ -187,6 +186,8 @@ class TaskBatch(Batch):
                     self._running -= 1
                     if timer is not None:
                         timer.stop()
+                if observe is not None and observe(now, clock(), value, self._running + 1):
+                    self._loop.call_soon(admission.slots.fill)  # not here: a worker may run its first record now
                 if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
                     if issubclass(type(value), StillRunningError):
                         self._blocked_threads.add(task)
@@ -223,6 +224,13 @@ class TaskBatch(Batch):
             return False
         return True
 
+    async def _yield(self) -> float:
+        """Let the event loop run its other tasks; return the current time."""
+        self._yielding += 1
+        await asyncio.sleep(0)
+        self._yielding -= 1
+        return self._deadline.clock()
+
     def _must_yield(self, now: float) -> bool:
         """Return whether the event loop has run no other task for an interval, although it was asked to."""
         if self._is_turning or self._yielding:
@@ -236,8 +244,13 @@ class TaskBatch(Batch):
         self._is_turning = False
         self._yield_at = self._deadline.clock() + _YIELD_SECONDS
 
+    def _lanes_from(self, started: Lane) -> Iterator[Lane]:
+        """Return the lanes for a worker: a started one and those that others have given back, and then the rest."""
+        if not (started or self._returned):
+            return self._lanes
+        return chain((started,) if started else (), self._returned_lanes(), self._lanes)
+
     def _returned_lanes(self) -> Iterator[Lane]:
-        """Yield the lanes that workers gave back when they ended for another batch."""
         while self._returned:
             yield self._returned.popleft()
 
@@ -253,7 +266,7 @@ class TaskBatch(Batch):
         """Wait until the next record may start, or until no more may, one worker at a time.
 
         Returns:
-            False if this worker should end instead, because another batch needs its slot.
+            False if this worker should end instead: another batch needs its slot, or no more records start.
         """
         if id(worker) in self._admitted and self._admission.slots.should_yield(self):
             return False
@@ -265,6 +278,8 @@ class TaskBatch(Batch):
                 seconds, self._first_wait = self._first_wait or self._wait_of_start(now), 0.0
                 if not seconds:
                     break
+                if self._refusal is not None:
+                    return False
                 await asyncio.sleep(min(seconds, self._stops_at - now))
         return True
 

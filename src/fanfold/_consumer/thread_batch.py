@@ -107,6 +107,10 @@ class ThreadBatch(Batch):
     def _workers_left(self) -> int:
         return len(self._workers)
 
+    def start_workers(self, count: int) -> None:
+        """Start workers in slots that were granted."""
+        self._start_workers(count, self._admission.slots.give_back)
+
     def _start_one(self) -> None:
         worker = _Worker()
         self._workers.add(worker)
@@ -129,7 +133,7 @@ class ThreadBatch(Batch):
             ends = self._process(worker)
         except BaseException as error:  # noqa: BLE001  # pragma: no cover - a bug of ours: the record is redelivered
             ends = True
-            self._on_loop(self._log_error_of_worker, error)
+            self._on_loop(self._outcomes.log_error_of_worker, error)
         return functools.partial(self._worker_ended, worker) if ends else _nothing
 
     def _worker_ended(self, worker: _Worker) -> None:
@@ -137,7 +141,7 @@ class ThreadBatch(Batch):
         self._workers.discard(worker)
         self._end_if_idle()
 
-    def _process(self, worker: _Worker) -> bool:  # noqa: C901 - one frame
+    def _process(self, worker: _Worker) -> bool:  # noqa: C901, PLR0912 - one frame
         """Process lanes until none is left or the deadline is near.
 
         Returns:
@@ -145,7 +149,7 @@ class ThreadBatch(Batch):
         """
         clock, stops_at, admission = self._deadline.clock, self._stops_at, self._admission
         call, records, outcomes, keeps = self._call, self.records, self._outcomes.values, self._keep_details
-        to_do, held, new_context = self._to_do, worker.held, self._context.copy
+        to_do, held, new_context, observe = self._to_do, worker.held, self._context.copy, admission.on_record_ended
         while True:
             try:
                 lane = to_do.popleft()
@@ -167,6 +171,8 @@ class ThreadBatch(Batch):
                     value = context.run(call, records[position])
                 except BaseException as error:  # noqa: BLE001 - every failure is one of this record
                     value = storable(error)
+                if observe is not None and observe(now, clock(), value, len(self._workers)):
+                    admission.slots.fill()
                 try:
                     standing = held.pop()
                 except IndexError:
@@ -194,16 +200,13 @@ class ThreadBatch(Batch):
     def _report(self, worker: _Worker, standing: _Held, value: object, context: contextvars.Context) -> bool:
         """Report to the event loop what is not simply done; return whether this thread goes on with the lane."""
         goes_on = not (self._outcomes.is_fifo or is_awaitable(value))
-        while len(self._reports) >= _MAX_REPORTS and not self._closed and self._is_in_time():
+        while len(self._reports) >= _MAX_REPORTS and not self._closed and self._deadline.clock() < self._stops_at:
             time.sleep(_REPORT_SECONDS)  # errors keep the variables of their handlers alive
         self._reports.append((worker, standing, value, context))
         if not self._is_hearing:
             self._is_hearing = True
             self._on_loop(self._hear)
         return goes_on
-
-    def _is_in_time(self) -> bool:
-        return self._deadline.clock() < self._stops_at
 
     def _may_start(self, worker: _Worker, lane: Lane, index: int) -> bool:
         """Wait until a record may start, one worker at a time; then the worker holds it.
@@ -220,6 +223,8 @@ class ThreadBatch(Batch):
                 if not (seconds := self._wait_of_start(now)):
                     worker.held.append((lane, index, now))  # before others ask how many run
                     return True
+                if self._refusal is not None:
+                    return False
                 self._waits = threading.Event()
                 if not self._cancelled:  # pragma: no branch - otherwise, nobody sets the event
                     self._waits.wait(min(seconds, stops_at - now))
@@ -231,9 +236,9 @@ class ThreadBatch(Batch):
         """Watch the deadline, the timeouts, and whether more threads are of use."""
         super().supervise()
         if self._on_ended:
-            self._later(self._looked_at + self._look_seconds, self._look)
+            self._calls.later(self._looked_at + self._look_seconds, self._look)
             if self._timeout is not None:
-                self._later(self._started_at + self._timeout, self._end_timeouts)
+                self._calls.later(self._started_at + self._timeout, self._end_timeouts)
 
     def _look(self) -> None:
         """Start more threads if the handlers wait, and look again later if they do not."""
@@ -248,7 +253,7 @@ class ThreadBatch(Batch):
             return
         self._looked_at, self._ended_at_look = now, ended
         self._look_seconds = min(max(_LOOK_SECONDS, 2 * self._look_seconds), _MAX_LOOK_SECONDS)
-        self._later(now + self._look_seconds, self._look)
+        self._calls.later(now + self._look_seconds, self._look)
 
     def _end_timeouts(self) -> None:
         """Fail the records that take longer than the timeout; their threads keep their slots until they return."""
@@ -260,7 +265,7 @@ class ThreadBatch(Batch):
                     oldest = min(oldest, standing[2])
                 else:
                     self._give_up(worker, standing, self._timeout_error())
-        self._later(oldest + self._timeout, self._end_timeouts)
+        self._calls.later(oldest + self._timeout, self._end_timeouts)
         self._admission.slots.want(self)  # other slots may be free
         self._end_if_idle()
 
@@ -309,7 +314,7 @@ class ThreadBatch(Batch):
                 else:
                     self._store(standing, value)
             except Exception as error:  # noqa: BLE001  # pragma: no cover - a bug of ours: the record is redelivered
-                self._log_error_of_worker(error)
+                self._outcomes.log_error_of_worker(error)
             finally:
                 self._reports.popleft()  # last: while there is a report, the batch has not ended
         self._end_if_idle()
@@ -320,7 +325,7 @@ class ThreadBatch(Batch):
             task = create_task(self._loop, going_on, self._context.copy())
         except Exception as error:  # noqa: BLE001 - a task factory of the user's
             going_on.close()
-            self._log_error_of_worker(error)
+            self._outcomes.log_error_of_worker(error)
             self._store(standing, value)
             self._worker_ended(worker)
         else:
@@ -370,11 +375,7 @@ class ThreadBatch(Batch):
             if timer is not None:
                 timer.stop()
         if task.cancelling():
-            value = (
-                TimeoutError(f"the handler took longer than {self._timeout} s")
-                if timer and timer.fired
-                else _cancelled()
-            )
+            value = self._timeout_error() if timer and timer.fired else _cancelled()
         while task.cancelling():
             task.uncancel()
         return value
