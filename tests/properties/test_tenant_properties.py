@@ -5,16 +5,18 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanfold._base.fair_ordering import Tenants, fair_lanes
-from fanfold._base.record import Records
+from fanfold._base.fair_ordering import FairOrder, fair_order
+from fanfold._base.record import Record
 from fanfold._consumer.tenant_queue import TenantQueue
 from fanfold.testing import make_record
 
 TENANTS = st.lists(st.sampled_from([None, "a", "b", "c", "d"]), min_size=1, max_size=40)
 
 
-def batch(counts: list[int]) -> Records:
-    return Records([make_record(receive_count=count) for count in counts])
+def fair(counts: list[int], tenants: list[str | None], chunk_size: int | None) -> FairOrder:
+    """Return the order of a batch by the receive counts and the tenants of its records, with five receives."""
+    records = [Record(make_record(str(position), receive_count=count)) for position, count in enumerate(counts)]
+    return fair_order(records, chunk_size, lambda record: tenants[int(record.body)], 5)
 
 
 @settings(max_examples=600)
@@ -25,8 +27,8 @@ def test_a_limit_for_each_tenant_is_kept_and_leaves_no_slot_idle(data: st.DataOb
     counts = data.draw(st.lists(st.integers(1, 5), min_size=len(keys), max_size=len(keys)))
     limit, workers = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 6))
     chunk_size = data.draw(st.sampled_from([None, 2, 3]))
-    order = list(fair_lanes(batch(counts), Tenants(keys, {}), chunk_size, 5))
-    queue, running, started = TenantQueue(order, keys, limit), [], []
+    order = list(fair(counts, keys, chunk_size).lanes)
+    queue, running, started = TenantQueue(FairOrder(iter(order), keys, {}), limit), [], []
     while queue.has_lanes or running:
         while len(running) < workers and queue:
             lane = queue.popleft()
@@ -53,7 +55,7 @@ def test_the_fair_order_has_each_record_once_and_no_tenant_gets_ahead(data: st.D
     """Among records that are not on their last receive, a tenant starts at most one more than any that has some left."""
     keys = data.draw(TENANTS)
     counts = data.draw(st.lists(st.integers(1, 5), min_size=len(keys), max_size=len(keys)))
-    order = [lane[0][0] for lane in fair_lanes(batch(counts), Tenants(keys, {}), None, 5)]
+    order = [position for ((position,),) in fair(counts, keys, None).lanes]
     assert sorted(order) == list(range(len(keys)))
     last = sum(count == 5 for count in counts)
     assert all((counts[position] == 5) == (index < last) for index, position in enumerate(order))

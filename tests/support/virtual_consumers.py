@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from fanfold._consumer.auto import Auto
 from fanfold._consumer.auto_limit import AutoLimit
-from virtual_services import Refusal, World
+from virtual_services import Refusal, Service, World
 
 
 class TooManyRequestsError(Exception):
@@ -80,7 +80,7 @@ class Consumer:
     def __init__(
         self,
         world: World,
-        service: Any,
+        service: Service,
         limit: Limit,
         records: int,
         *,

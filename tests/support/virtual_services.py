@@ -9,7 +9,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 
 class Refusal(NamedTuple):
@@ -21,6 +21,13 @@ class Refusal(NamedTuple):
 
 Done: TypeAlias = Callable[[Refusal | None], None]
 """Called when a request ends; with the refusal if there was one."""
+
+
+class Service(Protocol):
+    """A service that a consumer calls."""
+
+    def call(self, done: Done) -> None:
+        """Accept a request."""
 
 
 class World:

@@ -1,55 +1,189 @@
-"""Trials of concurrency limits against services in virtual time, with the goals of each."""
+"""Trials of concurrency limits against services in virtual time, with the goals of each.
+
+A share is the throughput in percent of the ideal: of the best fixed limit, for a service whose capacity is constant, and
+otherwise of the rate that the service allows at each moment. Shares and refusals are those of a cold start, and of as
+many records after it, when the limit has adjusted itself (warm).
+"""
 
 import functools
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from virtual_consumers import Consumer, FixedLimit, Limit, auto_limit
-from virtual_services import Cores, Quota, Room, World
+from virtual_services import Cores, Quota, Room, Service, World
 
 RECORDS = 5_000
+"""Records of a trial."""
 
 MakeLimit: TypeAlias = Callable[[World], Limit]
+Varying: TypeAlias = Callable[[float], float]
+"""A value that depends on the time."""
 
 
-def lognormal(sigma: float) -> Callable[[random.Random], float]:
-    """Return a draw with median 1."""
-    return lambda r: r.lognormvariate(0.0, sigma)
+class Goal(NamedTuple):
+    """The result that a trial has to reach with each seed."""
+
+    share: float
+    """Lowest throughput, in percent of the ideal."""
+    refused: float = 0.2
+    """Most refused records, in percent."""
 
 
-def mixed(share: float, factor: float) -> Callable[[random.Random], float]:
-    """Return a draw in which a share of the requests takes longer by a factor."""
-    return lambda r: (factor if r.random() < share else 1.0) * (0.9 + 0.2 * r.random())
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A service, and what is ideal for it."""
+class Trial(NamedTuple):
+    """A service, its ideal, and the goals."""
 
     name: str
-    make: Callable[[World], Any]
-    rate: Callable[[float], float]
-    """Records per second that the service can serve at a moment."""
-    cold: tuple[float, float] = (0.0, math.inf)
-    """Goal: share of the ideal in percent, and failed in percent."""
-    warm: tuple[float, float] = (0.0, math.inf)
+    make: Callable[[World], Service]
+    cold: Goal
+    warm: Goal | None = None
     best: int | None = None
-    """The best fixed limit of a service whose capacity is constant."""
+    """The best fixed limit; None for a service whose capacity changes, or that limits the rate."""
+    rate: Varying | None = None
+    """Records per second that the service allows, where there is no best fixed limit."""
     held_out: bool = False
     """True if it was not used to choose the constants of the algorithm."""
 
 
-def steady(rate: float) -> Callable[[float], float]:
-    return lambda _: rate
+class Result(NamedTuple):
+    """The measurements of a trial."""
+
+    share: float
+    """Throughput in percent of the ideal."""
+    refused: float
+    """Refused records in percent."""
+    too_early: int
+    """Starts before the time that a ``Retry-After`` had stated."""
+    limit: int
+    """The limit at the end."""
+
+    def reaches(self, goal: Goal | None) -> bool:
+        """Return whether the goal is reached."""
+        return goal is None or (self.share >= goal.share and self.refused <= goal.refused and not self.too_early)
 
 
-def ideal_seconds(trial: Trial, start: float, records: int, seed: int) -> float:
-    """Return the time that the records take with the best fixed limit, if there is one, or else at the full rate."""
-    if trial.best is not None:
-        return _fixed_seconds(trial, seed) * records / RECORDS
+def lognormal(sigma: float) -> Callable[[random.Random], float]:
+    """Return a draw with median 1."""
+    return lambda chance: chance.lognormvariate(0.0, sigma)
+
+
+def mixed(share: float, factor: float) -> Callable[[random.Random], float]:
+    """Return a draw in which a share of the requests takes longer by a factor."""
+    return lambda chance: (factor if chance.random() < share else 1.0) * (0.9 + 0.2 * chance.random())
+
+
+def switching(high: float, low: float) -> Varying:
+    """Return a value that changes every second."""
+    return lambda now: high if int(now) % 2 == 0 else low
+
+
+def slower(factor: float, at: float) -> Varying:
+    """Return a latency that is longer by a factor from a moment on."""
+    return lambda now: 0.02 * (factor if now > at else 1.0)
+
+
+def warming(now: float) -> float:
+    """Return a latency that starts five times as long, and is normal after two seconds."""
+    return 0.02 * max(1.0, 5 - 2 * now)
+
+
+def ever_slower(now: float) -> float:
+    """Return a latency that grows all the time."""
+    return 0.02 * (1 + 0.5 * now)
+
+
+def room(name: str, room: int, cold: Goal, warm: Goal, *, held_out: bool = False, **options: object) -> Trial:
+    """Return the trial of a room that stays the same."""
+    return Trial(name, lambda world: Room(world, room, **options), cold, warm, best=room, held_out=held_out)  # type: ignore[arg-type] # of Room
+
+
+def varying(
+    name: str, cold: Goal, rooms: float | Varying, seconds: float | Varying, *, held_out: bool = False
+) -> Trial:
+    """Return the trial of a room or a latency that changes."""
+
+    def rate(now: float) -> float:
+        return (rooms(now) if callable(rooms) else rooms) / (seconds(now) if callable(seconds) else seconds)
+
+    return Trial(name, lambda world: Room(world, rooms, seconds), cold, rate=rate, held_out=held_out)
+
+
+def quota(
+    name: str,
+    rate: float,
+    burst: float | None,
+    retry_after: float | None,
+    cold: Goal,
+    warm: Goal,
+    *,
+    seconds: float = 0.02,
+    held_out: bool = False,
+) -> Trial:
+    """Return the trial of a rate limit."""
+    return Trial(
+        name,
+        lambda world: Quota(world, rate, burst, retry_after, seconds),
+        cold,
+        warm,
+        rate=lambda _: rate,
+        held_out=held_out,
+    )
+
+
+TRIALS = (
+    room("room 5", 5, Goal(95), Goal(97)),
+    room("room 50", 50, Goal(95), Goal(97)),
+    room("room 500", 500, Goal(60), Goal(95)),
+    varying("room 50 and 25 by turns", Goal(90, 0.5), switching(50, 25), 0.02),
+    room("log-normal latency, sigma 0.5", 50, Goal(90), Goal(95), factor=lognormal(0.5)),
+    room("5 % of records 20 x longer", 50, Goal(80), Goal(80), factor=mixed(0.05, 20)),
+    quota("429, window of 500 per second", 500, None, math.inf, Goal(85, 2.5), Goal(90)),
+    quota("429, token bucket of 500", 500, 50, 1.0, Goal(60, 1.5), Goal(85)),
+    quota("throttles without Retry-After", 500, 50, None, Goal(90, 2), Goal(95, 2)),
+    varying("slow start of the service", Goal(80, 0.5), 50, warming),
+    varying("2.5 x slower after 1 s", Goal(80, 0.5), 50, slower(2.5, 1.0)),
+    room("room 20, 100 ms", 20, Goal(95), Goal(95), seconds=0.1, held_out=True),
+    room("room 200, 5 ms", 200, Goal(80), Goal(90), seconds=0.005, held_out=True),
+    varying("room 50 and 10 by turns", Goal(80, 0.5), switching(50, 10), 0.02, held_out=True),
+    room("log-normal latency, sigma 0.8", 20, Goal(80), Goal(80), factor=lognormal(0.8), held_out=True),
+    room("20 % of records 5 x longer", 50, Goal(80), Goal(80), factor=mixed(0.2, 5), held_out=True),
+    room("50 % of records 25 x longer", 50, Goal(20), Goal(80), factor=mixed(0.5, 25), held_out=True),
+    quota("429, window of 200 per second", 200, None, math.inf, Goal(85, 3), Goal(90), seconds=0.05, held_out=True),
+    quota("429, token bucket of 2,000", 2_000, 200, 1.0, Goal(40, 3), Goal(65), held_out=True),
+    quota("throttles from 2,000 on", 2_000, 200, None, Goal(90, 5), Goal(95, 2), held_out=True),
+    varying("4 x slower after 0.5 s", Goal(80, 0.5), 50, slower(4, 0.5), held_out=True),
+    varying("ever slower", Goal(80, 0.5), 50, ever_slower, held_out=True),
+    Trial(
+        "20 ms of I/O and 2 ms of one core",
+        lambda world: Cores(world, 1, 0.002, io_seconds=0.02),
+        Goal(90),
+        rate=lambda _: 500,
+        held_out=True,
+    ),
+)
+
+
+def run(trial: Trial, seed: int, make_limit: MakeLimit = auto_limit) -> tuple[Result, Result | None]:
+    """Return the results of a cold start, and of the records after it if the trial has a goal for them."""
+    world = World(seed)
+    service, limit = trial.make(world), make_limit(world)
+    cold = _run(trial, seed, Consumer(world, service, limit, RECORDS))
+    if trial.warm is None:
+        return cold, None
+    return cold, _run(trial, seed, Consumer(world, service, limit, RECORDS))
+
+
+def _run(trial: Trial, seed: int, consumer: Consumer) -> Result:
+    world, start = consumer.world, consumer.world.now
+    world.run(lambda: consumer.ended >= RECORDS)
+    share = 100 * _ideal_seconds(trial, seed, start, consumer.done) / max(consumer.done_at - start, 1e-9)
+    return Result(share, 100 * consumer.refused / RECORDS, consumer.too_early, consumer.limit.workers)
+
+
+def _ideal_seconds(trial: Trial, seed: int, start: float, records: int) -> float:
+    if trial.rate is None:
+        return _seconds_of_the_best_limit(trial, seed) * records / RECORDS
     now, left = start, float(records)
     while left > 0:
         left -= trial.rate(now) * 0.002
@@ -58,137 +192,53 @@ def ideal_seconds(trial: Trial, start: float, records: int, seed: int) -> float:
 
 
 @functools.cache
-def _fixed_seconds(trial: Trial, seed: int) -> float:
+def _seconds_of_the_best_limit(trial: Trial, seed: int) -> float:
     world = World(seed)
-    consumer = Consumer(world, trial.make(world), FixedLimit(trial.best or 0), RECORDS)
+    consumer = Consumer(world, trial.make(world), FixedLimit(trial.best or 1), RECORDS)
     world.run(lambda: consumer.ended >= RECORDS)
     return consumer.done_at
 
 
-@dataclass
-class Result:
-    """What a trial measured."""
-
-    share: float
-    """Throughput in percent of the ideal."""
-    failed: float
-    """Refused records in percent."""
-    limit: int
-    too_early: int
-    failed_late: float
-    """Refused in percent, after the first 1,000."""
-    consumer: Consumer
-
-
-def run(trial: Trial, make_limit: MakeLimit, seed: int, *, warm: bool = True) -> list[Result]:
-    """Return the results of a cold start, and of the same number of records after it."""
-    world = World(seed)
-    service, limit = trial.make(world), make_limit(world)
-    results = []
-    for _ in range(2 if warm else 1):
-        start = world.now
-        consumer = Consumer(world, service, limit, RECORDS)
-        world.run(lambda: consumer.ended >= RECORDS or world.now > start + 600)  # noqa: B023
-        seconds = max(consumer.done_at - start, 1e-9)
-        ideal = ideal_seconds(trial, start, max(1, consumer.done), seed)
-        results.append(
-            Result(
-                100 * ideal / seconds if consumer.ended >= RECORDS else 0.0,
-                100 * consumer.refused / RECORDS,
-                limit.workers,
-                consumer.too_early,
-                100 * (consumer.refused - consumer.refused_early) / (RECORDS - 1_000),
-                consumer,
-            )
-        )
-    return results
-
-
-def switching(high: float, low: float) -> Callable[[float], float]:
-    return lambda now: high if int(now) % 2 == 0 else low
-
-
-def warming(now: float) -> float:
-    return 0.02 * max(1.0, 5 - 2 * now)
-
-
-def slower(factor: float, at: float = 1.0) -> Callable[[float], float]:
-    return lambda now: 0.02 * (factor if now > at else 1.0)
-
-
-def gradual(now: float) -> float:
-    return 0.02 * (1 + 0.5 * now)
-
-
-E05 = math.exp(0.125)
-TRIALS = [
-    Trial("room 5", lambda w: Room(w, 5), steady(250), (95, 0.2), (97, 0.2), best=5),
-    Trial("room 50", lambda w: Room(w, 50), steady(2_500), (95, 0.2), (97, 0.2), best=50),
-    Trial("room 500", lambda w: Room(w, 500), steady(25_000), (60, 0.2), (95, 0.2), best=500),
-    Trial("room 50 to 25", lambda w: Room(w, switching(50, 25)), lambda t: switching(2_500, 1_250)(t), (90, 0.5)),
-    Trial("sigma 0.5", lambda w: Room(w, 50, factor=lognormal(0.5)), steady(2_500 / E05), (90, 0.2), (95, 0.2), best=50),
-    Trial("5 % x 20", lambda w: Room(w, 50, factor=mixed(0.05, 20)), steady(2_500 / 1.95), (80, 0.2), (80, 0.2), best=50),
-    Trial("429 window", lambda w: Quota(w, 500, None, math.inf), steady(500), (85, 2.5), (90, 0.2)),
-    Trial("429 bucket", lambda w: Quota(w, 500, 50, 1.0), steady(500), (60, 1.5), (85, 0.2)),
-    Trial("throttle", lambda w: Quota(w, 500, 50, None), steady(500), (90, 2.0), (95, 2.0)),
-    Trial("slow start", lambda w: Room(w, 50, warming), lambda t: 50 / warming(t), (80, 0.5)),
-    Trial("2.5 x slower", lambda w: Room(w, 50, slower(2.5)), lambda t: 50 / slower(2.5)(t), (80, 0.5)),
-    # Not used to tune:
-    Trial("room 20, 100 ms", lambda w: Room(w, 20, 0.1), steady(200), (95, 0.2), (97, 0.2), best=20, held_out=True),
-    Trial("room 200, 5 ms", lambda w: Room(w, 200, 0.005), steady(40_000), (60, 0.2), (95, 0.2), best=200, held_out=True),
-    Trial("room 50 to 10", lambda w: Room(w, switching(50, 10)), lambda t: switching(2_500, 500)(t), (80, 0.5), held_out=True),
-    Trial("sigma 0.8, room 20", lambda w: Room(w, 20, factor=lognormal(0.8)), steady(1_000 / math.exp(0.32)), (80, 0.2), (90, 0.2), best=20, held_out=True),
-    Trial("20 % x 5", lambda w: Room(w, 50, factor=mixed(0.2, 5)), steady(2_500 / 1.8), (80, 0.2), (80, 0.2), best=50, held_out=True),
-    Trial("50 % x 25", lambda w: Room(w, 50, factor=mixed(0.5, 25)), steady(2_500 / 13), (20, 0.2), (80, 0.2), best=50, held_out=True),
-    Trial("429 window of 200", lambda w: Quota(w, 200, None, math.inf, 0.05), steady(200), (80, 2.5), (90, 0.2), held_out=True),
-    Trial("bucket of 2,000", lambda w: Quota(w, 2_000, 200, 1.0), steady(2_000), (40, 3.0), (80, 0.5), held_out=True),
-    Trial("throttle of 2,000", lambda w: Quota(w, 2_000, 200, None), steady(2_000), (85, 2.0), (95, 2.0), held_out=True),
-    Trial("4 x slower", lambda w: Room(w, 50, slower(4.0, 0.5)), lambda t: 50 / slower(4.0, 0.5)(t), (75, 0.5), held_out=True),
-    Trial("ever slower", lambda w: Room(w, 50, gradual), lambda t: 50 / gradual(t), (75, 0.5), held_out=True),
-    Trial("20 ms I/O + 2 ms CPU", lambda w: Cores(w, 1, 0.002, 0.02), steady(500), (90, 0.2), held_out=True),
-]
-
-
-def cpu(cores: int, seed: int, make_limit: MakeLimit = auto_limit, records: int = RECORDS) -> tuple[int, float]:
-    """Return the limit that a CPU-bound handler settles at: the highest in the second half."""
+def limit_of_computing_handlers(cores: int, seed: int, make_limit: MakeLimit = auto_limit) -> int:
+    """Return the highest limit in the second half of handlers that only compute, 5 ms each."""
     world = World(seed)
     limit = make_limit(world)
-    consumer = Consumer(world, Cores(world, cores), limit, records)
-    world.run(lambda: consumer.ended >= records // 2)
-    highest = 0
-    while consumer.ended < records:
-        target = consumer.ended + 50
-        world.run(lambda: consumer.ended >= min(target, records))  # noqa: B023
-        highest = max(highest, limit.workers)
-    return highest, 100 * records * 0.005 / cores / consumer.done_at
-
-
-def unlimited(seed: int, make_limit: MakeLimit = auto_limit) -> int:
-    """Return the number of records after which the limit is 1,000, in a service without a limit, of 50 ms."""
-    world = World(seed)
-    limit = make_limit(world)
-    consumer = Consumer(world, Room(world, seconds=0.05), limit, RECORDS)
+    consumer = Consumer(world, Cores(world, cores), limit, RECORDS)
+    world.run(lambda: consumer.ended >= RECORDS // 2)
+    consumer.reached.clear()
     world.run(lambda: consumer.ended >= RECORDS)
-    return min((ended for value, ended in consumer.reached.items() if value >= 1_000), default=RECORDS)
+    return max(consumer.reached)
 
 
-def fleet(seed: int, make_limit: MakeLimit = auto_limit, environments: int = 20, records: int = RECORDS) -> tuple[float, float]:
-    """Return the share of the ideal and the failed, in percent, of processes that start within 1 s on one service."""
+def records_until_1_000_run(seed: int, make_limit: MakeLimit = auto_limit) -> int:
+    """Return the number of records until the limit is 1,000, on a service without a limit that takes 50 ms."""
+    world = World(seed)
+    consumer = Consumer(world, Room(world, seconds=0.05), make_limit(world), RECORDS)
+    world.run(lambda: consumer.ended >= RECORDS)
+    return min((ended for limit, ended in consumer.reached.items() if limit >= 1_000), default=RECORDS)
+
+
+def refused_of_a_fleet(seed: int, make_limit: MakeLimit = auto_limit, *, records: int = RECORDS) -> float:
+    """Return the refused records, in percent, of 20 processes that start within 1 s and share a service of room 50."""
     world = World(seed)
     service = Room(world, 50)
-    consumers = [
-        Consumer(world, service, make_limit(world), records, start_at=world.random.random())
-        for _ in range(environments)
-    ]
-    world.run(lambda: all(c.ended >= c.records for c in consumers))
-    total = sum(c.records for c in consumers)
-    failed = sum(c.refused for c in consumers)
-    seconds = max(c.done_at for c in consumers)
-    return 100 * (total - failed) / 2_500 / seconds, 100 * failed / total
+    fleet = [Consumer(world, service, make_limit(world), records, start_at=world.random.random()) for _ in range(20)]
+    world.run(lambda: all(consumer.ended >= records for consumer in fleet))
+    return 100 * sum(consumer.refused for consumer in fleet) / (20 * records)
 
 
-def pair(seed: int, late: float, sigma: float, make_limit: MakeLimit = auto_limit, seconds: float = 20.0) -> float:
-    """Return the share of the second of two functions on one service, in percent, while both run."""
+def share_of_the_second(
+    seed: int, make_limit: MakeLimit = auto_limit, *, late: float, sigma: float = 0.0, seconds: float = 20.0
+) -> float:
+    """Return the share of the second of two functions on a service of room 50, in percent of what both process.
+
+    Args:
+        seed: The seed.
+        make_limit: Makes the limit of each.
+        late: Seconds by which the second one starts later.
+        sigma: Noise of the latency.
+        seconds: Duration in which both run; the first quarter does not count.
+    """
     world = World(seed)
     service = Room(world, 50, factor=lognormal(sigma) if sigma else None)
     first = Consumer(world, service, make_limit(world), 10**9)
@@ -198,3 +248,19 @@ def pair(seed: int, late: float, sigma: float, make_limit: MakeLimit = auto_limi
     world.run(lambda: world.now >= late + seconds)
     counts = first.done - before[0], second.done - before[1]
     return 100 * counts[1] / sum(counts)
+
+
+def seconds_of_small_batches(seed: int, make_limit: MakeLimit = auto_limit) -> float:
+    """Return the duration of 500 batches of ten, one after the other, on a service of room 50."""
+    world = World(seed)
+    consumer = Consumer(world, Room(world, 50), make_limit(world), RECORDS, batch_size=10)
+    world.run(lambda: consumer.ended >= RECORDS)
+    return consumer.done_at
+
+
+def share_with_other_errors(seed: int, make_limit: MakeLimit = auto_limit) -> float:
+    """Return the throughput in percent of the ideal, on a service of room 50, if 30 % of the records fail quickly."""
+    world = World(seed)
+    consumer = Consumer(world, Room(world, 50), make_limit(world), RECORDS, other_errors=0.3)
+    world.run(lambda: consumer.ended >= RECORDS)
+    return 100 * consumer.done / 2_500 / consumer.done_at

@@ -10,45 +10,51 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from fanfold._base.callables import is_coroutine_function
 from fanfold._base.ordering import Lane, Unit, cut, lanes, most_received_first
-from fanfold._base.record import Record, Records, is_fifo
-
-TenantOf: TypeAlias = Callable[[Record], Any]
-"""Returns the tenant of a record: a hashable value, or None if it has none."""
+from fanfold._base.record import Record, Records, TenantOf, is_fifo
 
 
-class Tenants(NamedTuple):
-    """The tenants of the records of a batch."""
+class FairOrder(NamedTuple):
+    """The order in which the records of a batch start, and their tenants."""
 
-    keys: Sequence[Hashable]
+    lanes: Iterator[Lane]
+    """The lanes in their order, without records whose tenant is not valid."""
+    tenants: Sequence[Hashable]
     """The tenant of each record by position; None for a record that is a tenant by itself."""
-    errors: dict[int, BaseException]
+    errors: Mapping[int, BaseException]
     """Why a record has no valid tenant, by position: it fails without being started."""
 
 
-def tenants_of(records: Sequence[Record], tenant_of: TenantOf | None = None) -> Tenants:
-    """Return the tenants of a batch.
+def fair_order(
+    records: Sequence[Record],
+    chunk_size: int | None,
+    tenant_of: TenantOf | None = None,
+    max_receives: int | None = None,
+) -> FairOrder:
+    """Return the order of a batch.
 
     Args:
         records: The batch.
+        chunk_size: Maximum number of records in a unit, all of one tenant; None for a handler that takes one record.
         tenant_of: The function that the user passed, or that of ``body_field``; None for the message group, which
             identifies the tenant on a standard queue (Amazon SQS fair queues).
+        max_receives: Receives after which the queue moves a message to the dead-letter queue; None if unknown.
     """
-    if tenant_of is None:
-        raws = records.raws if isinstance(records, Records) else [record.raw for record in records]
-        return Tenants([(raw.get("attributes") or {}).get("MessageGroupId") or None for raw in raws], {})
-    keys: list[Hashable] = [None] * len(records)
-    errors: dict[int, BaseException] = {}
-    for position, record in enumerate(records):
-        try:
-            keys[position] = _checked(tenant_of(record))
-        except Exception as error:  # noqa: BLE001 - the function is user code: it fails only this record
-            errors[position] = error
-    return Tenants(keys, errors)
+    if is_fifo(records):
+        return FairOrder(lanes(records, chunk_size), [None] * len(records), {})
+    tenants, errors = _tenants(records, tenant_of)
+    positions = most_received_first(records)
+    if errors:
+        positions = [position for position in positions if position not in errors]
+    parts = [part for part in _by_last_receive(records, positions, max_receives) if part]
+    if chunk_size in {None, 1}:
+        ordered: Iterator[Lane] = (((position,),) for part in parts for position in _in_rounds(part, tenants))
+    else:
+        ordered = ((unit,) for part in parts for unit in _units_in_rounds(part, tenants, chunk_size or 1))
+    return FairOrder(ordered, tenants, errors)
 
 
 def body_field(name: str) -> TenantOf:
@@ -64,37 +70,31 @@ def body_field(name: str) -> TenantOf:
     return field_of
 
 
-def is_tenant_function(value: object) -> bool:
-    """Return whether a value can be called for the tenant of a record without awaiting it."""
-    return callable(value) and not isinstance(value, type) and not is_coroutine_function(value)
+def _tenants(records: Sequence[Record], tenant_of: TenantOf | None) -> tuple[list[Hashable], dict[int, BaseException]]:
+    if tenant_of is None:
+        raws = records.raws if isinstance(records, Records) else [record.raw for record in records]
+        return [(raw.get("attributes") or {}).get("MessageGroupId") or None for raw in raws], {}
+    tenants: list[Hashable] = [None] * len(records)
+    errors: dict[int, BaseException] = {}
+    for position, record in enumerate(records):
+        try:
+            tenants[position] = _checked(tenant_of(record))
+        except Exception as error:  # noqa: BLE001 - the function is user code: it fails only this record
+            errors[position] = error
+    return tenants, errors
 
 
-def fair_lanes(
-    records: Sequence[Record], tenants: Tenants, chunk_size: int | None, max_receives: int | None = None
-) -> Iterator[Lane]:
-    """Yield the lanes of a batch in the order in which they start, without records whose tenant is not valid.
-
-    Args:
-        records: The batch.
-        tenants: Its tenants.
-        chunk_size: Maximum number of records in a unit, all of one tenant; None for a handler that takes one record.
-        max_receives: Receives after which the queue moves a message to the dead-letter queue; None if unknown.
-    """
-    if is_fifo(records):
-        return lanes(records, chunk_size)
-    keys, positions = tenants.keys, most_received_first(records)
-    if tenants.errors:
-        positions = [position for position in positions if position not in tenants.errors]
+def _by_last_receive(
+    records: Sequence[Record], positions: Sequence[int], max_receives: int | None
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the positions of the records on their last receive, and the others."""
     last = 0
     if max_receives is not None and positions and records[positions[0]].receive_count >= max_receives:
         last = sum(records[position].receive_count >= max_receives for position in positions)
-    parts = [positions[:last], positions[last:]] if last else [positions]
-    if chunk_size in {None, 1}:
-        return (((position,),) for part in parts for position in in_rounds(part, keys))
-    return ((unit,) for part in parts for unit in _units_in_rounds(part, keys, chunk_size or 1))
+    return positions[:last], positions[last:]
 
 
-def in_rounds(positions: Sequence[int], keys: Sequence[Hashable]) -> Iterable[int]:
+def _in_rounds(positions: Sequence[int], keys: Sequence[Hashable]) -> Iterable[int]:
     """Return positions in rounds: in each, the next position of every tenant that has one left."""
     if len(set(keys)) <= 1:
         return positions  # one tenant, or none

@@ -17,7 +17,7 @@ class Auto(Options):
     """A concurrency limit that adjusts itself to the service that the handlers call: ``consumer(concurrency=Auto())``.
 
     It starts at 10, and grows as long as the latency of the handlers shows that records do not queue in the service. An
-    error of overload (HTTP 429 or 503, throttling of AWS) halves it, or, with ``Retry-After``, limits the rate of starts.
+    error of overload (HTTP 429 or 503, throttling of AWS) halves it; with ``Retry-After``, it limits the start rate.
 
     Raises:
         ConfigurationError: If a value is invalid.
@@ -37,12 +37,10 @@ class Auto(Options):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigurationError(f"Auto: {name} must be an integer of at least 1, not {value!r}")
         if self.maximum < self.minimum:
-            raise ConfigurationError(
-                f"Auto: maximum must be at least the minimum, {self.minimum}, not {self.maximum}"
-            )
+            raise ConfigurationError(f"Auto: maximum must be at least the minimum, {self.minimum}, not {self.maximum}")
         if self.overload_on is not None and not _is_overload_on(self.overload_on):
             raise ConfigurationError(
-                "Auto: overload_on must be an exception type, a tuple of exception types, or a predicate (a def, not an "
+                "Auto: overload_on must be an exception type, a tuple of exception types, a predicate (a def, not an "
                 f"async def), or None, not {self.overload_on!r}"
             )
 

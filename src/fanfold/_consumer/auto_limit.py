@@ -29,6 +29,10 @@ from fanfold._consumer.overload import Overload, overload_of
 _LATE_SECONDS: Final = 0.02
 """Delay of timers that a start rate makes up for."""
 _LOOKS_PER_LATENCY: Final = 8
+_SAME_START_SECONDS: Final = 0.001
+"""Time between the permission to start and the start."""
+_MOST_LATENCIES: Final = 100
+"""Latencies that a drain waits for its samples, after the start of the last one."""
 
 
 class AutoLimit:
@@ -44,6 +48,8 @@ class AutoLimit:
     """
 
     held: int = 0
+    reason: str = "the service that the handlers call asked for a pause"
+    delays_messages: bool = True
 
     def __init__(
         self,
@@ -56,7 +62,7 @@ class AutoLimit:
         highest = auto.maximum if maximum is None else min(auto.maximum, max(1, maximum))
         start = Learned(minimum=min(auto.minimum, highest), maximum=highest)
         self.learned: Learned = start._replace(limit=in_range(start, START))
-        """What is known."""
+        """The knowledge that it decides from."""
         self.workers: int = int(self.learned.limit)
         """Maximum number of records in flight, at least 1."""
         self._overload_on = auto.overload_on
@@ -87,7 +93,7 @@ class AutoLimit:
                 # Of many records that start together, the quick ones end first.
                 self.learned = learned._replace(samples=max(learned.samples, 2 * self.workers))
 
-    def wait(self, now: float, running: int) -> float:  # noqa: ARG002 - see Policy
+    def wait(self, now: float, running: int) -> float:
         """Return the seconds until a record may start: after a ``Retry-After``, at the learned rate, in a drain."""
         learned, drain = self.learned, self.learned.drain
         if now < learned.not_before:
@@ -95,6 +101,7 @@ class AutoLimit:
         if drain is not None:
             if now < drain.resumes:
                 return drain.resumes - now
+            self._cohort.running = min(self._cohort.running, running)  # handlers may have been abandoned
             if self._cohort.running >= max(1, int(learned.limit)):
                 return learned.latency / _LOOKS_PER_LATENCY
         return max(0.0, self._next_start - now)
@@ -137,14 +144,14 @@ class AutoLimit:
             return self._ended_in_drain(started_at, now, is_sample=True)
         if now < self._samples_from:
             return math.isinf(self._samples_from) and self._settle(now, running)
-        if running > self._peak:
+        if running > self._peak:  # noqa: PLR1730 - for every record
             self._peak = running
         self._latencies.append(now - started_at)
         if len(self._latencies) < self.learned.samples and now < self.learned.drain_at:
             return False
         return self._close(now)
 
-    def delay_after(self, error: object) -> float | None:
+    def delay_after(self, error: BaseException) -> float | None:
         """Return the ``Retry-After`` of an error of overload, in seconds; None for any other error."""
         overload = overload_of(error, self._overload_on, self._wall)
         return None if overload is None else overload.retry_after
@@ -166,9 +173,7 @@ class AutoLimit:
             return self.learned.drain is not None and self._ended_in_drain(started_at, now, is_sample=False)
         with self._lock:
             before = self.learned
-            learned = after_refusal(
-                before, started_at, now, running, kind.retry_after, self._successes, self._since
-            )
+            learned = after_refusal(before, started_at, now, running, kind.retry_after, self._successes, self._since)
             if learned.cut_at == before.cut_at:
                 self.learned = learned
                 return learned is not before
@@ -198,12 +203,23 @@ class AutoLimit:
             if drain is None or started_at < drain.resumes:
                 return False
             self._cohort.running -= 1
-            if started_at <= self._cohort.last_start:
+            if started_at <= self._cohort.last_start + _SAME_START_SECONDS:
                 self._cohort.ended += 1
                 if is_sample:
                     self._latencies.append(now - started_at)
-            unfinished = self._cohort.unfinished(now, sorted(self._latencies), self.learned.samples)
-            return unfinished is not None and self._look(now, unfinished)
+            return self._end_drain(now)
+
+    def _end_drain(self, now: float) -> bool:
+        """End the drain if enough of its samples have ended."""
+        cohort, learned, ordered = self._cohort, self.learned, sorted(self._latencies)
+        left = max(0, learned.samples - cohort.ended)
+        if left:
+            waited = now - cohort.last_start
+            if waited > _MOST_LATENCIES * learned.latency:  # they may have been abandoned: the base stays
+                self._latencies, left = [], 0
+            elif not ordered or 2 * left >= learned.samples or waited <= LONGEST * quartile(ordered, left):
+                return False
+        return self._look(now, left)
 
     def _look(self, now: float, unfinished: int = 0) -> bool:
         window = window_of(
@@ -247,12 +263,3 @@ class _Cohort:
         self._starts += 1
         if self._starts == samples:
             self.last_start = now
-
-    def unfinished(self, now: float, latencies: list[float], samples: int) -> int | None:
-        """Return how many samples need not be waited for, because they only show that they are slow; None to wait."""
-        left = samples - self.ended
-        if not left:
-            return 0
-        if math.isinf(self.last_start) or 2 * left >= samples or not latencies:
-            return None
-        return left if now > self.last_start + LONGEST * quartile(latencies, left) else None

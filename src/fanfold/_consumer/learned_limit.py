@@ -38,6 +38,8 @@ _NOISY: Final = 0.04
 LONGEST: Final = 4.0
 """Quartiles that a latency counts at most: few slow records then tell no more than that they are slow."""
 _CEILING_SECONDS: Final = 10.0
+_SMALL: Final = 8.0
+"""Limit below which a step is half a record."""
 
 
 class Drain(NamedTuple):
@@ -50,7 +52,7 @@ class Drain(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What a process knows about the concurrency that suits its handlers."""
+    """The knowledge of a process about the concurrency that suits its handlers."""
 
     limit: float = START
     """Maximum number of records in flight; its integer part counts."""
@@ -106,7 +108,7 @@ class Window(NamedTuple):
     in_flight: int
     """Most records in flight."""
     reached: bool
-    """Whether the limit kept a record from starting."""
+    """True if as many records were in flight as the limit allows."""
     now: float
     """The moment, on the monotonic clock."""
     wall: float
@@ -149,7 +151,7 @@ def after_window(learned: Learned, window: Window) -> Learned:
     """Return what is known after a window of samples."""
     if learned.drain is not None:
         return _after_drain(learned, learned.drain, window)
-    known = _with_base(learned, window)
+    known = _without_rate(_with_base(learned, window), window)
     if known.base < 0.85 * learned.base and not known.slow_start:
         return drained(known, window.now)
     if known.slow_start:
@@ -167,6 +169,12 @@ def _with_base(learned: Learned, window: Window) -> Learned:
     if latency < learned.base * math.exp(-2 * both):
         return known._replace(base=math.sqrt(latency * learned.base), base_error=both)
     return known
+
+
+def _without_rate(learned: Learned, window: Window) -> Learned:
+    """Return no start rate if it has grown far above the rate that the limit allows."""
+    is_unused = rate_at(learned, window.now) > 4 * learned.limit / window.latency
+    return learned._replace(rate=math.inf, is_tight=False) if is_unused else learned
 
 
 def _after_slow_start(learned: Learned, window: Window) -> Learned:
@@ -204,8 +212,10 @@ def _after_steady(learned: Learned, window: Window) -> Learned:
 
 def _after_growth(learned: Learned, is_far: bool, window: Window) -> Learned:
     limit = learned.limit
-    step = 0.5 if limit < 8 else math.sqrt(limit)
-    grown = max(limit + step, 1.2 * limit if is_far and limit >= 8 else 0.0)
+    if limit < _SMALL:
+        grown = limit + 0.5
+    else:
+        grown = max(limit + math.sqrt(limit), 1.2 * limit if is_far else 0.0)
     grown = min(grown, max(limit, 1.25 * window.in_flight, window.in_flight + 1))
     since = window.now - learned.cut_at
     if since < _CEILING_SECONDS:
@@ -320,9 +330,7 @@ def after_refusal(
             samples=_count(learned.limit / 4),
         )
     resumes = max(learned.not_before, now + retry_after)
-    paused = learned._replace(
-        not_before=resumes, cut_at=now, settle=learned.latency, samples=_count(2 * learned.limit)
-    )
+    paused = learned._replace(not_before=resumes, cut_at=now, settle=learned.latency, samples=_count(2 * learned.limit))
     if learned.drain:
         paused = paused._replace(limit=learned.drain.limit, drain=None)
     return _with_rate(paused, now, resumes, successes, since)

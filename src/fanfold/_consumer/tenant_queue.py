@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 
+from fanfold._base.fair_ordering import FairOrder
 from fanfold._base.ordering import Lane, Unit
+
 
 class TenantQueue:
     """Lanes that workers take, at most ``limit`` of a tenant at the same time. Any thread may call its methods.
@@ -16,20 +18,20 @@ class TenantQueue:
     end, and each operation takes constant time.
 
     Args:
-        lanes: The lanes in their order, of one unit each.
-        tenants: The tenant of each record by position; None for a record that no limit applies to.
+        order: The lanes in their order, of one unit each, and the tenants of the records. No limit applies to a record
+            without a tenant.
         limit: Maximum number of units of one tenant in flight, at least 1.
     """
 
-    def __init__(self, lanes: Iterable[Lane], tenants: Sequence[Hashable], limit: int) -> None:
-        self._order = deque(lanes)
-        self._tenants = tenants
+    def __init__(self, order: FairOrder, limit: int) -> None:
+        self._order: deque[Lane] = deque(order.lanes)
+        self._tenants = order.tenants
         self._lock = threading.Lock()
         self._ready: deque[Lane] = deque()
         """Lanes whose tenant has a place for them."""
         self._held: dict[Hashable, deque[Lane]] = {}
         """Lanes by their tenant, which is at its limit; each deque has at least one."""
-        self._places: dict[Hashable, int] = dict.fromkeys(tenants, limit)
+        self._places: dict[Hashable, int] = dict.fromkeys(order.tenants, limit)
         """Free places by tenant. Units in flight and ready lanes take one each."""
 
     def __bool__(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fanfold._base.fair_ordering import Tenants, body_field, fair_lanes, is_tenant_function, tenants_of
+from fanfold._base.fair_ordering import body_field, fair_order
 from fanfold._base.ordering import lanes
 from fanfold._base.record import Record, Records
 from fanfold.testing import make_record
@@ -30,7 +30,7 @@ def batch(groups: str, counts: Sequence[int] = (), bodies: Sequence[str] = ()) -
 
 def order(records: Records, chunk_size: int | None = None, max_receives: int | None = None) -> list[tuple[int, ...]]:
     """Return the units of a batch in their order."""
-    return [unit for lane in fair_lanes(records, tenants_of(records), chunk_size, max_receives) for unit in lane]
+    return [unit for lane in fair_order(records, chunk_size, None, max_receives).lanes for unit in lane]
 
 
 def positions(records: Records, max_receives: int | None = None) -> list[int]:
@@ -75,7 +75,8 @@ def test_a_unit_contains_records_of_one_tenant():
 def test_a_fifo_queue_keeps_its_order():
     """Its message groups are lanes, as without this setting."""
     records = Records([make_record(queue_arn=FIFO_ARN, attributes={"MessageGroupId": group}) for group in "abab"])
-    assert list(fair_lanes(records, tenants_of(records), None)) == list(lanes(records, None))
+    order = fair_order(records, None)
+    assert (list(order.lanes), order.tenants) == (list(lanes(records, None)), [None] * 4)
 
 
 def test_an_invalid_tenant_fails_its_record_only():
@@ -92,16 +93,16 @@ def test_an_invalid_tenant_fails_its_record_only():
 
     loop = asyncio.new_event_loop()
     records = batch("------")
-    tenants = tenants_of(records, tenant_of)
+    fair = fair_order(records, None, tenant_of)
     loop.close()
-    assert tenants.keys == ["a", None, None, None, None, None]
-    assert {position: (type(error), str(error)) for position, error in tenants.errors.items()} == {
+    assert fair.tenants == ["a", None, None, None, None, None]
+    assert {position: (type(error), str(error)) for position, error in fair.errors.items()} == {
         1: (TypeError, "tenant must return a hashable value, such as a string, not list"),
         3: (TypeError, "tenant must return a value, not an awaitable: it cannot be an async def"),
         4: (TypeError, "tenant must return a value, not an awaitable: it cannot be an async def"),
         5: (KeyError, "5"),
     }
-    assert [unit for (unit,) in fair_lanes(records, tenants, None)] == [(0,), (2,)]
+    assert [unit for (unit,) in fair.lanes] == [(0,), (2,)]
 
 
 @pytest.mark.parametrize(
@@ -110,25 +111,17 @@ def test_an_invalid_tenant_fails_its_record_only():
 )
 def test_a_tenant_can_be_a_field_of_the_body(body: str, tenant: object):
     """Without the field, a record is a tenant by itself."""
-    assert tenants_of(batch("-", bodies=[body]), body_field("customer")) == Tenants([tenant], {})
+    fair = fair_order(batch("-", bodies=[body]), None, body_field("customer"))
+    assert (fair.tenants, fair.errors) == ([tenant], {})
 
 
 def test_a_field_that_is_not_hashable_fails_its_record():
     """A list is not a tenant."""
-    (error,) = tenants_of(batch("-", bodies=[json.dumps({"customer": [1]})]), body_field("customer")).errors.values()
+    records = batch("-", bodies=[json.dumps({"customer": [1]})])
+    (error,) = fair_order(records, None, body_field("customer")).errors.values()
     assert "not list" in str(error)
 
 
 def test_a_list_of_records_has_tenants_too():
     """A caller may pass records that it created."""
-    assert tenants_of(list(batch("a-"))).keys == ["a", None]
-
-
-def test_a_tenant_function_is_a_def():
-    """The tenants are known before the first record starts."""
-
-    async def awaits(record: Record) -> str:
-        return record.body
-
-    assert is_tenant_function(lambda record: record.body)
-    assert [is_tenant_function(value) for value in (awaits, str, "customer", None)] == [False] * 4
+    assert fair_order(list(batch("a-")), None).tenants == ["a", None]

@@ -41,7 +41,7 @@ class HeadersThatFail:
         raise RuntimeError(name)
 
 
-def found(error: object, overload_on: Any = None) -> Overload | None:
+def overload_in(error: object, overload_on: Any = None) -> Overload | None:
     return overload_of(error, overload_on, lambda: NOW)
 
 
@@ -80,7 +80,7 @@ def raised_from(error: BaseException, cause: BaseException) -> BaseException:
 )
 def test_an_error_that_states_overload_is_recognized(error: BaseException):
     """Its client does not matter, nor does an error that was raised from it, or a group that contains it."""
-    assert found(error) == Overload(None)
+    assert overload_in(error) == Overload(None)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_an_error_that_states_overload_is_recognized(error: BaseException):
 )
 def test_any_other_error_is_not_an_overload(error: object):
     """Neither is an exit with a status, or an error whose attributes cannot be read."""
-    assert found(error) is None
+    assert overload_in(error) is None
 
 
 @pytest.mark.parametrize(
@@ -128,40 +128,42 @@ def test_any_other_error_is_not_an_overload(error: object):
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(headers: object, seconds: float | None):
     """It is at most a day; a date in the past is now, and a text that is neither is ignored."""
-    assert found(Error(response=SimpleNamespace(status_code=429, headers=headers))) == Overload(seconds)
+    assert overload_in(Error(response=SimpleNamespace(status_code=429, headers=headers))) == Overload(seconds)
 
 
 def test_retry_after_of_aws_is_read_from_a_header_or_from_the_error():
     """Some services state it in their ThrottlingException."""
-    assert found(of_botocore("Throttling", headers={"retry-after": "2"})) == Overload(2.0)
-    assert found(of_botocore("ThrottlingException", retryAfterSeconds=4)) == Overload(4.0)
+    assert overload_in(of_botocore("Throttling", headers={"retry-after": "2"})) == Overload(2.0)
+    assert overload_in(of_botocore("ThrottlingException", retryAfterSeconds=4)) == Overload(4.0)
 
 
 def test_the_longest_retry_after_of_several_errors_counts():
     """No call may start before any of them."""
     errors = [Error(status=429, headers={"Retry-After": text}) for text in ("2", "9", "4")]
-    assert found(ExceptionGroup("three calls", errors)) == Overload(9.0)
+    assert overload_in(ExceptionGroup("three calls", errors)) == Overload(9.0)
 
 
-@pytest.mark.parametrize("overload_on", [ConnectionError, (KeyError, ConnectionError), lambda error: "full" in str(error)])
+@pytest.mark.parametrize(
+    "overload_on", [ConnectionError, (KeyError, ConnectionError), lambda error: "full" in str(error)]
+)
 def test_further_errors_are_named_by_the_user(overload_on: object):
     """By a type, by several, or by a predicate."""
-    assert found(ConnectionError("full"), overload_on) == Overload(None)
-    assert found(ValueError("other"), overload_on) is None
+    assert overload_in(ConnectionError("full"), overload_on) == Overload(None)
+    assert overload_in(ValueError("other"), overload_on) is None
 
 
 def test_the_retry_after_of_a_further_error_is_read():
     """Its status need not mean overload."""
-    assert found(Error(status=500, headers={"Retry-After": "3"}), Error) == Overload(3.0)
+    assert overload_in(Error(status=500, headers={"Retry-After": "3"}), Error) == Overload(3.0)
 
 
 def test_a_predicate_that_raises_finds_nothing():
     """An error in user code does not change the limit."""
-    assert found(ValueError(), lambda error: error.missing) is None
+    assert overload_in(ValueError(), lambda error: error.missing) is None
 
 
 def test_causes_in_a_circle_end():
     """Python allows an error that is its own cause."""
     error = ValueError()
     error.__cause__ = error
-    assert found(error) is None
+    assert overload_in(error) is None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fanfold._base.fair_ordering import FairOrder
 from fanfold._base.ordering import Lane
 from fanfold._consumer.tenant_queue import TenantQueue
 
@@ -9,7 +10,7 @@ from fanfold._consumer.tenant_queue import TenantQueue
 def queue(tenants: str, limit: int) -> TenantQueue:
     """Return a queue of one record for each letter, and of a record without a tenant for a hyphen."""
     keys = [None if tenant == "-" else tenant for tenant in tenants]
-    return TenantQueue(([(position,)] for position in range(len(tenants))), keys, limit)
+    return TenantQueue(FairOrder(iter([[(position,)] for position in range(len(tenants))]), keys, {}), limit)
 
 
 def taken(lanes: TenantQueue) -> list[int]:
