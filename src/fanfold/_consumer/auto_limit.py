@@ -234,7 +234,8 @@ class AutoLimit:
 
     def _learn(self, learned: Learned) -> bool:
         before, self.learned = self.learned, learned
-        self._latencies, self._cohort, self._peak = [], _Cohort(), 0
+        self._latencies, self._cohort = [], _Cohort()
+        self._peak = self._peak if learned.slow_start else 0  # many may end before others start
         if learned.slow_start:
             self._samples_from = -math.inf
         elif (int(before.limit), before.not_before) != (int(learned.limit), learned.not_before):

@@ -184,13 +184,11 @@ def _after_slow_start(learned: Learned, window: Window) -> Learned:
         knee = window.in_flight * base / latency * 1.1
         ended = learned._replace(limit=in_range(learned, knee), slow_start=False)
         ended = _next_drain(ended, window)
-        return drained(ended, window.now) if knee < 3 * START else _resampled(ended, window)
-    if not window.reached:
-        return _same(learned, window)
+        return drained(ended, window.now) if knee < 3 * START else _resampled(ended)
     limit = max(learned.limit, min(learned.limit + window.samples, 2 * window.in_flight, learned.target))
     grown = learned._replace(limit=in_range(learned, limit))
     if grown.limit >= min(learned.target, learned.maximum):
-        return _resampled(_next_drain(grown._replace(slow_start=False), window), window)
+        return _resampled(_next_drain(grown._replace(slow_start=False), window))
     samples = min(grown.limit / 16, grown.maximum - grown.limit)  # the last window reaches the maximum
     return grown._replace(samples=max(_FEWEST, int(samples)))
 
@@ -207,20 +205,17 @@ def _after_steady(learned: Learned, window: Window) -> Learned:
         return _after_shrinking(learned, limit - max(math.sqrt(limit) / 2, excess), window)
     if queue < low and window.reached:
         return _after_growth(learned, queue < low / 2, window)
-    return _same(learned, window)
+    return _same(learned)
 
 
 def _after_growth(learned: Learned, is_far: bool, window: Window) -> Learned:
     limit = learned.limit
-    if limit < _SMALL:
-        grown = limit + 0.5
-    else:
-        grown = max(limit + math.sqrt(limit), 1.2 * limit if is_far else 0.0)
+    grown = limit + 0.5 if limit < _SMALL else max(limit + math.sqrt(limit), 1.2 * limit if is_far else 0.0)
     grown = min(grown, max(limit, 1.25 * window.in_flight, window.in_flight + 1))
     since = window.now - learned.cut_at
     if since < _CEILING_SECONDS:
         grown = min(grown, max(limit, learned.ceiling * (1 + 0.05 * since)))
-    return _resampled(learned._replace(limit=in_range(learned, grown), shrinking=None), window)
+    return _resampled(learned._replace(limit=in_range(learned, grown), shrinking=None))
 
 
 def _after_shrinking(learned: Learned, limit: float, window: Window) -> Learned:
@@ -230,7 +225,7 @@ def _after_shrinking(learned: Learned, limit: float, window: Window) -> Learned:
     shrunk = learned._replace(limit=in_range(learned, limit), shrinking=since)
     if shrunk.limit <= 0.7 * since[0]:
         return drained(shrunk, window.now, limit=since[0])  # the service itself became slower
-    return _resampled(shrunk, window)
+    return _resampled(shrunk)
 
 
 # --- Drains.
@@ -258,7 +253,7 @@ def _after_drain(learned: Learned, drain: Drain, window: Window) -> Learned:
     measured = learned._replace(limit=drain.limit, drain=None)
     if window.samples:
         measured = measured._replace(base=window.latency, base_error=window.error)
-    return _resampled(_next_drain(measured, window), window)
+    return _resampled(_next_drain(measured, window))
 
 
 def _next_drain(learned: Learned, window: Window) -> Learned:
@@ -275,11 +270,11 @@ def _count(samples: float) -> int:
     return max(_SAMPLES, int(samples))
 
 
-def _same(learned: Learned, window: Window) -> Learned:
+def _same(learned: Learned) -> Learned:
     return learned._replace(samples=_count(learned.limit / 2))
 
 
-def _resampled(learned: Learned, window: Window) -> Learned:
+def _resampled(learned: Learned) -> Learned:
     """Return a changed limit; the records that started before the change are no sample."""
     return learned._replace(settle=learned.latency, samples=_count(learned.limit / 2))
 
@@ -312,7 +307,8 @@ def after_refusal(
         successes: Records that succeeded since ``since``.
         since: When the records started again after the last ``Retry-After``, or the first record started.
     """
-    if started < learned.cut_at:
+    is_excess = retry_after is None and running - 1 > learned.limit  # an earlier cut has not taken effect
+    if started < learned.cut_at or is_excess:
         if retry_after is not None:
             return learned._replace(not_before=max(learned.not_before, now + retry_after))
         return learned
