@@ -46,15 +46,15 @@ class FixedLimit:
     def batch_starts(self) -> None:
         """Do nothing."""
 
-    def wait(self, now: float, running: int) -> float:  # noqa: ARG002 - see Limit
+    def wait(self, now: float, running: int) -> float:
         """Return 0."""
         return 0.0
 
-    def started(self, now: float, running: int) -> float:  # noqa: ARG002 - see Limit
+    def started(self, now: float, running: int) -> float:
         """Let others start unasked."""
         return math.inf
 
-    def ended(self, started_at: float, now: float, value: object, running: int) -> bool:  # noqa: ARG002 - see Limit
+    def ended(self, started_at: float, now: float, value: object, running: int) -> bool:
         """Change nothing."""
         return False
 

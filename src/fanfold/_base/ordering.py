@@ -11,7 +11,8 @@ message group, in batch order.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeAlias
 
 from fanfold._base.outcome import BLOCKED_IN_GROUP, Outcome, acknowledges
 from fanfold._base.record import Record, Records, is_fifo
@@ -22,6 +23,41 @@ Unit: TypeAlias = tuple[int, ...]
 """Positions in the batch of the records of one call."""
 Lane: TypeAlias = Sequence[Unit]
 """Units that are processed one after another."""
+
+
+class TenantLanes(Protocol):
+    """The lanes of a batch, of which only those may start whose tenant is not at its limit; used by several threads."""
+
+    def popleft(self) -> Lane:
+        """Take the next lane that may start now.
+
+        Raises:
+            IndexError: If none may.
+        """
+        ...
+
+    def appendleft(self, lane: Lane, /) -> None:
+        """Give back a lane, or the rest of one."""
+        ...
+
+    def __bool__(self) -> bool:
+        """Return whether a lane may start now."""
+        ...
+
+    def ended(self, unit: Unit) -> None:
+        """Note that the handler of a unit has ended: another one of its tenant may start."""
+        ...
+
+
+class Order(NamedTuple):
+    """The order in which the records of a batch start."""
+
+    lanes: Iterator[Lane]
+    """The lanes; each worker takes the next one."""
+    tenants: TenantLanes | None = None
+    """In place of ``lanes``, if the records of each tenant are limited."""
+    errors: Mapping[int, BaseException] = MappingProxyType({})
+    """Errors by position, of records that are in no lane and have failed."""
 
 
 def lanes(records: Sequence[Record], chunk_size: int | None) -> Iterator[Lane]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fanfold._consumer.slots import FixedLimit, Limit, SharesSlots, Slots
@@ -196,17 +196,9 @@ class Admission:
             held = self.held_for_memory
             return self.wait(now, self.slots.records_in_flight), self.held_for_memory - held
 
-    @property
-    def on_record_ended(self) -> Callable[[float, float, object, int], bool] | None:
-        """What to call for every record that ends, with the arguments of ``AdaptiveLimit.ended``; None for nothing.
-
-        It returns whether more workers may start, for which ``Slots.fill`` must be called.
-        """
-        return None if self.adaptive is None else self._record_ended
-
-    def _record_ended(self, started_at: float, now: float, value: object, running: int) -> bool:
-        assert self.adaptive is not None  # noqa: S101 - see ``on_record_ended``
-        if not self.adaptive.ended(started_at, now, value, running):
+    def record_ended(self, started_at: float, now: float, value: object, running: int) -> bool:
+        """Notify the adaptive limit; return whether more workers may start, for which ``Slots.fill`` must be called."""
+        if self.adaptive is None or not self.adaptive.ended(started_at, now, value, running):
             return False
         self.free_until = -math.inf  # the next start asks: workers may have to leave, or to wait
         return self.slots.have_room

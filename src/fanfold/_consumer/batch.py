@@ -16,11 +16,11 @@ import asyncio
 import contextlib
 import contextvars
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.ordering import Lane, lanes
+from fanfold._base.ordering import Order, Unit, lanes
 from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
 from fanfold._base.threads import Threads
@@ -34,7 +34,6 @@ from fanfold._consumer.worker_tasks import create_task
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Policy
     from fanfold._consumer.commits import Commits
-    from fanfold._consumer.failure_log import FailureLog
     from fanfold._consumer.notify_observers import Observation
     from fanfold._consumer.settings import Settings
     from fanfold._consumer.settle import OpenSettler
@@ -62,6 +61,10 @@ class Resources(Protocol):
 class Batch:
     """One batch while it is processed."""
 
+    _is_starting = True
+    _cancelled = False
+    _closed = False
+
     def __init__(  # noqa: PLR0913 - keywords, each something else that a batch depends on
         self,
         records: Sequence[Record],
@@ -76,6 +79,7 @@ class Batch:
         commits: Commits | None = None,
         observation: Observation | None = None,
         keep_details: bool = True,
+        order: Order | None = None,
     ) -> None:
         """Create a batch that has not started.
 
@@ -91,6 +95,7 @@ class Batch:
             commits: Makes return values durable before their records are acknowledged; None if nothing must be.
             observation: Notified when the batch ends; None without observers.
             keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
+            order: The order of the records, unless it is the usual one.
         """
         self.records = records
         self.observation = observation
@@ -107,7 +112,7 @@ class Batch:
         self._commits = commits
         self._timeout = settings.timeout
         self._keep_details = keep_details
-        self._outcomes = BatchOutcomes(
+        self.stored = self._outcomes = BatchOutcomes(
             records,
             deadline=deadline,
             open_settler=environment.settler,
@@ -118,7 +123,11 @@ class Batch:
             delay_after=None if admission.adaptive is None else admission.adaptive.delay_after,
             on_interrupt=self._cancel_workers,
         )
-        self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
+        """The outcomes, as far as they are known, and what is logged about them."""
+        self._lanes, self._tenants, errors = order or Order(lanes(records, settings.chunk_size))
+        self._tells_of_ends = self._tenants is not None or admission.adaptive is not None
+        """True if ``_unit_ended`` must be called."""
+        self._outcomes.store_each(errors)
         self._context = contextvars.copy_context()
         self._calls = LoopCalls(environment.loop, self._context, deadline.clock)
         self._on_loop = self._calls.run
@@ -131,29 +140,6 @@ class Batch:
         """Set when the last worker has ended; created when the event loop begins to end the batch."""
         self._on_ended: list[OnEnded] = []
         """Emptied by the call that ends the batch."""
-        self._cancelled = False
-        self._closed = False
-        self._is_starting = True
-
-    @property
-    def failures(self) -> FailureLog | None:
-        """The errors to log; None if there is none."""
-        return self._outcomes.failures
-
-    @property
-    def interrupt(self) -> KeyboardInterrupt | None:
-        """The KeyboardInterrupt that a handler raised, which the caller raises again."""
-        return self._outcomes.interrupt
-
-    @property
-    def has_dead_letter_queue(self) -> bool:
-        """True if rejected messages are sent to a dead-letter queue."""
-        return self._outcomes.has_dead_letter_queue
-
-    @property
-    def has_rejected(self) -> bool:
-        """True if a record was rejected."""
-        return self._outcomes.has_rejected
 
     @property
     def abandoned(self) -> int:
@@ -366,6 +352,12 @@ class Batch:
         if not self._cancelled:
             self._cancelled = True
             self._cancel_each_worker()
+
+    def _unit_ended(self, unit: Unit, started_at: float, value: object) -> bool:
+        """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
+        if self._tenants is not None:
+            self._tenants.ended(unit)
+        return self._admission.record_ended(started_at, self._deadline.clock(), value, self._workers_left())
 
     def _wait_of_start(self, now: float) -> float:
         """Return the seconds until the next record may start; 0 counts as a start.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from fanfold._base.deadline import Deadline
@@ -138,6 +138,11 @@ class BatchOutcomes:
             else:
                 self.values[position] = BLOCKED_IN_GROUP
         return group_continues
+
+    def store_each(self, results: Mapping[int, object]) -> None:
+        """Store the outcome of records by position."""
+        for position, result in results.items():
+            self.store((position,), [result])
 
     async def lane_continues(self, unit: Unit) -> bool:
         """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""

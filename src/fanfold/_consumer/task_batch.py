@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
-from fanfold._base.ordering import Lane, Unit
+from fanfold._base.ordering import Lane, TenantLanes, Unit
 from fanfold._base.outcome import DONE
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.batch import Batch
@@ -37,10 +37,10 @@ class TaskBatch(Batch):
         self._workers: set[asyncio.Task[Any]] = set()
         self._admitted: set[int] = set()
         """Ids of workers that have processed a record, and may yield their slot to another batch."""
-        self._returned: deque[Lane] = deque()
-        """Lanes, or the rest of one, that workers have given back."""
-        self._exhausted = False
-        """True once a worker has found no more lanes."""
+        self._returned: deque[Lane] | TenantLanes = deque() if self._tenants is None else self._tenants
+        """Lanes, or the rest of one, that workers have given back; with a limit for each tenant, all lanes."""
+        self._exhausted = self._tenants is not None
+        """True once a worker has found no more lanes, apart from those that were given back."""
         self._running = 0
         self._admission_lock: asyncio.Lock | None = None
         self._first_wait = 0.0
@@ -157,7 +157,7 @@ class TaskBatch(Batch):
         timeout, copy_context = self._timeout, contextvars.copy_context
         clean_context, name = copy_context(), task.get_name()
         has_variables = len(clean_context) > 0
-        references, weak_references, observe = sys.getrefcount, weakref.getweakrefcount, admission.on_record_ended
+        references, weak_references, tells_of_ends = sys.getrefcount, weakref.getweakrefcount, self._tells_of_ends
         # The sum, because an eager task's counts shift between strong and weak at its first suspension.
         attached = references(task) + weak_references(task)
         for lane in self._lanes_from(started):
@@ -167,7 +167,7 @@ class TaskBatch(Batch):
                     now = await self._yield()
                 if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
                     if self._wait_now(task, now) and not await self._may_start(task):
-                        self._returned.append(lane[lane.index(unit) :])
+                        self._returned.appendleft(lane[lane.index(unit) :])
                         return None
                     now = clock()
                 if now >= stops_at or self._cancelled:
@@ -186,7 +186,7 @@ class TaskBatch(Batch):
                     self._running -= 1
                     if timer is not None:
                         timer.stop()
-                if observe is not None and observe(now, clock(), value, self._running + 1):
+                if tells_of_ends and self._unit_ended(unit, now, value):
                     self._loop.call_soon(admission.slots.fill)  # not here: a worker may run its first record now
                 if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
                     if issubclass(type(value), StillRunningError):
@@ -246,13 +246,15 @@ class TaskBatch(Batch):
 
     def _lanes_from(self, started: Lane) -> Iterator[Lane]:
         """Return the lanes for a worker: a started one and those that others have given back, and then the rest."""
+        lanes = self._lanes if self._tenants is None else iter(())
         if not (started or self._returned):
-            return self._lanes
-        return chain((started,) if started else (), self._returned_lanes(), self._lanes)
+            return lanes
+        return chain((started,) if started else (), self._returned_lanes(), lanes)
 
     def _returned_lanes(self) -> Iterator[Lane]:
-        while self._returned:
-            yield self._returned.popleft()
+        with contextlib.suppress(IndexError):
+            while True:
+                yield self._returned.popleft()
 
     def _wait_now(self, worker: asyncio.Task[Any], now: float) -> float:
         """Return 0 if the next record may start now, which counts as its start, and otherwise how long it waits."""

@@ -1,7 +1,7 @@
 """A batch of a ``def`` handler, whose workers are threads that take records themselves.
 
 A thread writes the outcome of a record that is done. It reports everything else to the event loop, which logs, settles,
-and decides whether a FIFO lane goes on. A batch whose records are all done needs the event loop for nothing.
+and decides whether a FIFO lane goes on.
 
 A worker *holds* a record while it runs it. Its outcome is decided by the one that removes it from ``_Worker.held``: the
 thread, when the handler ends, or the event loop, when the record's time is up. Removing is atomic, so only one does.
@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from fanfold._base.ordering import Lane, Unit
+from fanfold._base.ordering import Lane, TenantLanes, Unit
 from fanfold._base.outcome import DONE
 from fanfold._base.record import Record
 from fanfold._base.threads import storable
@@ -38,7 +38,6 @@ _MAX_REPORTS: Final = 64
 """Records that are reported and not read, from which the threads wait for the event loop."""
 _REPORT_SECONDS: Final = 0.001
 """Time of such a wait."""
-
 
 _Held: TypeAlias = tuple[Lane, int, float]
 """The record that a worker runs: its lane, the index of its unit in the lane, and the time of its start."""
@@ -69,7 +68,7 @@ class ThreadBatch(Batch):
         self._call: Callable[[Record], Any] = self._handler.on_thread
         self._threads = self._environment.threads
         self._need = need
-        self._to_do: deque[Lane] = deque(self._lanes)
+        self._to_do: deque[Lane] | TenantLanes = deque(self._lanes) if self._tenants is None else self._tenants
         self._workers: set[_Worker] = set()
         """Workers that run, those included whose lane the event loop goes on with."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,7 +148,7 @@ class ThreadBatch(Batch):
         """
         clock, stops_at, admission = self._deadline.clock, self._stops_at, self._admission
         call, records, outcomes, keeps = self._call, self.records, self._outcomes.values, self._keep_details
-        to_do, held, new_context, observe = self._to_do, worker.held, self._context.copy, admission.on_record_ended
+        to_do, held, new_context, tells_of_ends = self._to_do, worker.held, self._context.copy, self._tells_of_ends
         while True:
             try:
                 lane = to_do.popleft()
@@ -171,7 +170,7 @@ class ThreadBatch(Batch):
                     value = context.run(call, records[position])
                 except BaseException as error:  # noqa: BLE001 - every failure is one of this record
                     value = storable(error)
-                if observe is not None and observe(now, clock(), value, len(self._workers)):
+                if tells_of_ends and not is_awaitable(value) and self._unit_ended(lane[index], now, value):
                     admission.slots.fill()
                 try:
                     standing = held.pop()
@@ -341,6 +340,8 @@ class ThreadBatch(Batch):
         lane, index, started_at = standing
         if is_awaitable(value):
             value = await self._result_of(value, context, started_at)
+            if self._tells_of_ends and self._unit_ended(lane[index], started_at, value):
+                self._admission.slots.fill()
         rest = lane[index + 1 :]
         continues = self._store(standing, value)
         if self._outcomes.is_fifo and not (continues and await self._lane_continues(lane[index])):
