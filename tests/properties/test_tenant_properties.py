@@ -52,7 +52,7 @@ def test_a_limit_for_each_tenant_is_kept_and_leaves_no_slot_idle(data: st.DataOb
 
 @given(st.data())
 def test_the_fair_order_has_each_record_once_and_no_tenant_gets_ahead(data: st.DataObject):
-    """Among records that are not on their last receive, a tenant starts at most one more than any that has some left."""
+    """Unless they are on their last receive, a tenant starts at most one more than any other that has some left."""
     keys = data.draw(TENANTS)
     counts = data.draw(st.lists(st.integers(1, 5), min_size=len(keys), max_size=len(keys)))
     order = [position for ((position,),) in fair(counts, keys, None).lanes]

@@ -38,7 +38,7 @@ class ScriptedLimit:
         self.held_until = held_until
         self.retry_after = retry_after or {}
         self.seen: list[tuple[object, int]] = []
-        """What each record returned or raised, and the records in flight at its end."""
+        """For each record: the returned value or the error, and the records in flight at its end."""
 
     def batch_starts(self) -> None: ...
 

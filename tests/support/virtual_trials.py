@@ -1,8 +1,8 @@
 """Trials of concurrency limits against services in virtual time, with the goals of each.
 
-A share is the throughput in percent of the ideal: of the best fixed limit, for a service whose capacity is constant, and
-otherwise of the rate that the service allows at each moment. Shares and refusals are those of a cold start, and of as
-many records after it, when the limit has adjusted itself (warm).
+A share is the throughput in percent of the ideal: of the best fixed limit, for a service whose capacity is constant,
+and otherwise of the rate that the service allows at each moment. Shares and refusals are those of a cold start, and of
+as many records after it, when the limit has adjusted itself (warm).
 """
 
 import functools

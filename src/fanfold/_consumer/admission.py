@@ -164,6 +164,11 @@ class Admission:
         """Number of times a start waited for memory."""
         return sum(policy.held for policy in self._policies)
 
+    @property
+    def limit(self) -> int | None:
+        """The limit of the workers, if it adjusts itself; None for a fixed one."""
+        return None if self.adaptive is None else self.adaptive.workers
+
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch; see ``Slots.enter``."""
         for policy in self._policies:

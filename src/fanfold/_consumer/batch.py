@@ -64,6 +64,8 @@ class Batch:
     _is_starting = True
     _cancelled = False
     _closed = False
+    limit_at_start: int | None = None
+    """The concurrency limit when the batch started, if it adjusts itself; None for a fixed one."""
 
     def __init__(  # noqa: PLR0913 - keywords, each something else that a batch depends on
         self,
@@ -147,6 +149,11 @@ class Batch:
         return self._workers_left() if self._closed else 0
 
     @property
+    def limit(self) -> int | None:
+        """The concurrency limit now, if it adjusts itself; None for a fixed one."""
+        return self._admission.limit
+
+    @property
     def has_ended(self) -> bool:
         """True once the response is known and no worker runs."""
         return self._closed and not self._workers_left()
@@ -213,6 +220,7 @@ class Batch:
             Exception: If no worker could start, the error of the user's task factory.
         """
         self._on_ended.append(on_ended)
+        self.limit_at_start = self.limit
         self._admission.enter(self)
         if self._start_error is not None and not self._workers_left():
             self._on_ended.clear()
@@ -357,7 +365,11 @@ class Batch:
         """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
         if self._tenants is not None:
             self._tenants.ended(unit)
-        return self._admission.record_ended(started_at, self._deadline.clock(), value, self._workers_left())
+        return self._admission.record_ended(started_at, self._deadline.clock(), value, self._running_with_this_one())
+
+    def _running_with_this_one(self) -> int:
+        """Return the calls of the handler that run, and one that has just ended; at most the workers."""
+        return self._workers_left()
 
     def _wait_of_start(self, now: float) -> float:
         """Return the seconds until the next record may start; 0 counts as a start.

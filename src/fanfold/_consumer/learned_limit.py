@@ -222,10 +222,9 @@ def _after_shrinking(learned: Learned, limit: float, window: Window) -> Learned:
     since = learned.shrinking
     if since is None or window.latency < 0.9 * since[1]:
         since = learned.limit, window.latency
-    shrunk = learned._replace(limit=in_range(learned, limit), shrinking=since)
-    if shrunk.limit <= 0.7 * since[0]:
-        return drained(shrunk, window.now, limit=since[0])  # the service itself became slower
-    return _resampled(shrunk)
+    if learned.limit <= 0.7 * since[0]:
+        return drained(learned, window.now, limit=since[0])  # without effect: the service itself became slower
+    return _resampled(learned._replace(limit=in_range(learned, limit), shrinking=since))
 
 
 # --- Drains.
@@ -361,7 +360,7 @@ def after_idle(learned: Learned, seconds: float) -> Learned:
     The base stays, and the limit before is the target of a new slow start.
     """
     before = learned.drain.limit if learned.drain else learned.limit
-    limit = max(min(before, START), before / 2 ** int(seconds / 60))
+    limit = max(min(before, START), before * 0.5 ** (seconds // 60))
     if limit >= before:
         return learned
     target = learned.target if learned.slow_start else before

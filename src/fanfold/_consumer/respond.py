@@ -205,7 +205,7 @@ def _report(batch: Batch, result: BatchResult) -> None:
     if not _interrupts(batch):
         _log(batch, result.outcomes)
         if batch.observation is not None:
-            batch.observation.end(result)
+            batch.observation.end(result, batch.limit)
 
 
 def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
@@ -214,6 +214,8 @@ def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
     if batch.stored.failures is not None:
         batch.stored.failures.write()
     logger.info("batch of %d: %d acknowledged, %d to be redelivered", records, acknowledged, records - acknowledged)
+    if batch.limit != batch.limit_at_start:
+        logger.info("the concurrency limit adjusted itself from %d to %d", batch.limit_at_start, batch.limit)
     if batch.abandoned:
         logger.warning("%d handlers were still running when the batch response was returned", batch.abandoned)
     if batch.stored.has_rejected:

@@ -71,12 +71,12 @@ class Settings(Options):
     raise_on_total_failure: bool = False
     """Fail the invocation if no record was acknowledged, so that Lambda polls the queue less often."""
     fair: bool = False
-    """Start the records of a batch round robin over their tenants, so that those of one tenant do not delay the others. A
-    record on its last receive (``FANFOLD_MAX_RECEIVE_COUNT``) starts first. FIFO queues keep their order."""
+    """Start the records of a batch round robin over their tenants, so that those of one tenant do not delay the others.
+    A record on its last receive (``FANFOLD_MAX_RECEIVE_COUNT``) starts first. FIFO queues keep their order."""
     tenant: str | TenantOf | None = None
     """The tenant of a record, for ``fair`` and ``tenant_concurrency``: the name of a field of the JSON body, or a
-    function of the ``Record`` that returns a hashable value. None for the message group, as in fair queues. A record without a
-    tenant is one by itself."""
+    function of the ``Record`` that returns a hashable value. None for the message group, as in fair queues. A record
+    without a tenant is one by itself."""
     tenant_concurrency: int | None = None
     """Maximum number of records, or of lists of records, of one tenant that run concurrently, at least 1; it implies
     ``fair``. None for no limit other than ``concurrency``."""
@@ -218,7 +218,11 @@ def allowed_concurrency(settings: Settings) -> int:
 
 
 def adjusting_concurrency(settings: Settings) -> Auto | None:
-    """Return the bounds of a concurrency that adjusts itself; None if it is fixed. Raises as ``allowed_concurrency``."""
+    """Return the bounds of a concurrency that adjusts itself; None if it is fixed.
+
+    Raises:
+        ConfigurationError: As ``allowed_concurrency``.
+    """
     concurrency = _concurrency(settings)
     return None if isinstance(concurrency, int) else concurrency
 

@@ -66,6 +66,9 @@ class TaskBatch(Batch):
         """Number of calls of the handler that run."""
         return self._running
 
+    def _running_with_this_one(self) -> int:
+        return self._running + 1
+
     def _has_lanes(self) -> bool:
         return not self._exhausted or bool(self._returned)
 

@@ -1,4 +1,4 @@
-"""The lanes of a batch when each tenant has a limit: the next one is the first whose tenant may start another record."""
+"""The lanes of a batch if each tenant has a limit: the next one is the first whose tenant may start another record."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 import fanfold
 from batches import ids, kinds
 from fanfold import Auto, Done, Failed, NotStarted
+from fanfold.observers import BatchCallbacks
 from fanfold.testing import make_context, make_event
 from settlers import AcceptingAll
 
@@ -71,6 +72,39 @@ def test_a_predicate_of_the_users_means_overload():
 
     assert kinds(handler.invoke(make_event(*range(30)), make_context(10))) == [Failed] * 30
     handler.close()
+
+
+def test_the_limit_is_one_log_line_and_a_value_for_observers(caplog):
+    """After ten records in slow start, it doubles. A fixed limit has neither."""
+    caplog.set_level("INFO", logger="fanfold")
+    seen: list[int | None] = []
+
+    class Limits:
+        def batch_started(self, records: Any, batch: Any) -> BatchCallbacks:
+            return BatchCallbacks(batch_ended=lambda ended: seen.append(ended.concurrency_limit))
+
+    async def handler(body: int) -> None:
+        await asyncio.sleep(0.001)
+
+    for concurrency in (Auto(maximum=20), 20):
+        consumer = fanfold.consumer(concurrency=concurrency, observers=[Limits()])(handler)
+        consumer(make_event(*range(12)), make_context(20))
+        consumer.close()
+    assert seen == [20, None]
+    lines = [line for line in caplog.messages if "limit" in line]
+    assert lines == ["the concurrency limit adjusted itself from 10 to 20"]
+
+
+async def test_an_async_handler_that_never_awaits_keeps_its_limit():
+    """One record is in flight at a time, whatever the limit."""
+
+    @fanfold.consumer(concurrency="auto")
+    async def handler(body: int) -> None: ...
+
+    async with handler.session() as process:
+        await process(make_event(*range(500)), make_context(20))
+        batch = process._create_batch(make_event(1), make_context(20))
+        assert batch.limit == 10
 
 
 async def test_batches_of_a_session_share_what_was_learned():

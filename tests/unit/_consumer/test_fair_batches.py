@@ -126,7 +126,7 @@ def test_no_tenant_has_more_records_in_flight_than_its_limit_and_every_record_ru
 
 
 def test_the_limit_of_a_tenant_is_used_while_it_has_records():
-    """Both records of one tenant run at the same time, beside one of another."""
+    """Both records of one tenant run at the same time, alongside one of another."""
     together = asyncio.Barrier(3)
 
     @fanfold.consumer(concurrency=10, tenant_concurrency=2)

@@ -155,7 +155,7 @@ def test_a_tenant_needs_a_setting_that_uses_it(tenant: object):
     """Otherwise, it has no effect."""
     for others in ({"fair": True}, {"tenant_concurrency": 2}):
         assert Settings(tenant=tenant, **others).is_fair
-    with pytest.raises(ConfigurationError, match="^tenant has no effect without fair=True or tenant_concurrency"):
+    with pytest.raises(ConfigurationError, match=r"^tenant has no effect without fair=True or tenant_concurrency"):
         Settings(tenant=tenant)
     assert not Settings().is_fair
 
@@ -188,7 +188,7 @@ def test_an_invalid_environment_variable_is_refused_at_the_first_batch(monkeypat
     """The error names the variable and the valid values."""
     monkeypatch.setenv("FANFOLD_CONCURRENCY", variable)
     with pytest.raises(
-        ConfigurationError, match='^FANFOLD_CONCURRENCY must be an integer of at least 1 or "auto", not'
+        ConfigurationError, match=r'^FANFOLD_CONCURRENCY must be an integer of at least 1 or "auto", not'
     ):
         allowed_concurrency(Settings())
 
