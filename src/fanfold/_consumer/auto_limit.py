@@ -18,7 +18,7 @@ from fanfold._consumer.learned_limit import (
     after_idle,
     after_refusal,
     after_window,
-    drained,
+    at_drain_time,
     in_range,
     quartile,
     rate_at,
@@ -29,6 +29,8 @@ from fanfold._consumer.overload import Overload, overload_of
 _LATE_SECONDS: Final = 0.02
 """Delay of timers that a start rate makes up for."""
 _LOOKS_PER_LATENCY: Final = 8
+_SHORTEST_SECONDS: Final = 0.002
+"""Shortest window, except in slow start."""
 _SAME_START_SECONDS: Final = 0.001
 """Time between the permission to start and the start."""
 _MOST_LATENCIES: Final = 100
@@ -69,14 +71,19 @@ class AutoLimit:
         self._clock, self._wall = clock, wall
         self._lock = threading.Lock()
         self._latencies: list[float] = []
+        """Those of the window."""
+        self._samples, self._drains_at = self.learned.samples, self.learned.drain_at
         self._peak = 0
         """Most records in flight since the window began."""
         self._samples_from = -math.inf
         """Moment from which latencies are samples; infinite until no more records run than the limit allows."""
+        self._closes_from = -math.inf
+        """Moment before which the window does not close, for the sake of handlers that take microseconds."""
         self._next_start = -math.inf
-        self._last_end, self._is_idle = clock(), True
+        self._last_end, self._running_before = clock(), 0
+        """End of the last record, and the records in flight then, it included."""
         self._successes, self._since = 0, self._last_end
-        """Records that succeeded since the service was first called after an overload."""
+        """Records that succeeded since the service was first called after an overload, except those in the window."""
         self._cohort = _Cohort()
 
     # --- Starts, by one caller at a time.
@@ -84,7 +91,7 @@ class AutoLimit:
     def batch_starts(self) -> None:
         """Forget the limit in steps, if no record has run for a while."""
         with self._lock:
-            if not self._is_idle:
+            if self._running_before > 1:
                 return
             learned = after_idle(self.learned, self._clock() - self._last_end)
             if learned is not self.learned:
@@ -92,6 +99,7 @@ class AutoLimit:
             if not learned.slow_start and learned.drain is None:
                 # Of many records that start together, the quick ones end first.
                 self.learned = learned._replace(samples=max(learned.samples, 2 * self.workers))
+                self._samples = self.learned.samples
 
     def wait(self, now: float, running: int) -> float:
         """Return the seconds until a record may start: after a ``Retry-After``, at the learned rate, in a drain."""
@@ -136,18 +144,17 @@ class AutoLimit:
         Returns:
             True if ``workers`` has changed, or whether starts have to ask.
         """
-        self._last_end, self._is_idle = now, running <= 1
+        self._last_end, self._running_before = now, running
         if value is not None and (kind := self._kind_of(value)) is not None:
             return self._failed(started_at, now, running, kind)
-        self._successes += 1
-        if self.learned.drain is not None:
-            return self._ended_in_drain(started_at, now, is_sample=True)
         if now < self._samples_from:
-            return math.isinf(self._samples_from) and self._settle(now, running)
+            self._successes += 1
+            return self._ended_without_sample(started_at, now, running)
         if running > self._peak:  # noqa: PLR1730 - for every record
             self._peak = running
-        self._latencies.append(now - started_at)
-        if len(self._latencies) < self.learned.samples and now < self.learned.drain_at:
+        latencies = self._latencies
+        latencies.append(now - started_at)
+        if (len(latencies) < self._samples and now < self._drains_at) or now < self._closes_from:
             return False
         return self._close(now)
 
@@ -173,19 +180,26 @@ class AutoLimit:
             return self.learned.drain is not None and self._ended_in_drain(started_at, now, is_sample=False)
         with self._lock:
             before = self.learned
-            learned = after_refusal(before, started_at, now, running, kind.retry_after, self._successes, self._since)
+            successes = self._successes + len(self._latencies)
+            learned = after_refusal(before, started_at, now, running, kind.retry_after, successes, self._since)
             if learned.cut_at == before.cut_at:
                 self.learned = learned
                 return learned is not before
+            has_changed = self._learn(learned)
             self._successes, self._since = 0, max(now, learned.not_before)
-            return self._learn(learned)
+            return has_changed
 
-    def _settle(self, now: float, running: int) -> bool:
-        """Take samples from one latency on after the moment when no more records run than the limit allows."""
-        if running - 1 <= self.workers and now >= self.learned.not_before:
+    def _ended_without_sample(self, started_at: float, now: float, running: int) -> bool:
+        """Note an end in a drain, or before samples are taken.
+
+        They are taken from one latency on after the moment when no more records run than the limit allows.
+        """
+        if self.learned.drain is not None:
+            return self._ended_in_drain(started_at, now, is_sample=True)
+        if math.isinf(self._samples_from) and running - 1 <= self.workers and now >= self.learned.not_before:
             self._samples_from = now + self.learned.settle
             self._peak = 0
-        return now >= self.learned.drain_at and self._close(now)
+        return now >= self._drains_at and self._close(now)
 
     def _close(self, now: float) -> bool:
         """Close the window, or start a drain."""
@@ -193,8 +207,8 @@ class AutoLimit:
             learned = self.learned
             if learned.drain is not None:
                 return False  # another thread was faster
-            if now >= learned.drain_at:
-                return self._learn(drained(learned, now))
+            if now >= self._drains_at:
+                return self._learn(at_drain_time(learned, now, self._wall(), reached=self._peak >= self.workers))
             return len(self._latencies) >= learned.samples and self._look(now)
 
     def _ended_in_drain(self, started_at: float, now: float, *, is_sample: bool) -> bool:
@@ -230,15 +244,22 @@ class AutoLimit:
             wall=self._wall(),
             unfinished=unfinished,
         )
-        return self._learn(after_window(self.learned, window))
+        before = self.learned
+        has_changed = self._learn(after_window(before, window))
+        grows = self.learned.slow_start and self.learned.limit > before.limit
+        self._closes_from = -math.inf if grows else now + _SHORTEST_SECONDS
+        return has_changed
 
     def _learn(self, learned: Learned) -> bool:
         before, self.learned = self.learned, learned
+        if before.drain is None:
+            self._successes += len(self._latencies)
         self._latencies, self._cohort = [], _Cohort()
+        self._samples, self._drains_at = learned.samples, learned.drain_at
         self._peak = self._peak if learned.slow_start else 0  # many may end before others start
         if learned.slow_start:
             self._samples_from = -math.inf
-        elif (int(before.limit), before.not_before) != (int(learned.limit), learned.not_before):
+        elif learned.drain or (int(before.limit), before.not_before) != (int(learned.limit), learned.not_before):
             self._samples_from = math.inf
         limit = learned.limit if learned.drain is None else learned.drain.limit
         workers, self.workers = self.workers, max(1, int(limit))

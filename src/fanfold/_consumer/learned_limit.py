@@ -18,6 +18,8 @@ These functions decide from values. ``auto_limit`` collects the values.
 from __future__ import annotations
 
 import math
+import operator
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -33,10 +35,14 @@ _NOISY_SAMPLES: Final = 40
 _NOISE: Final = 1.5
 """Standard errors by which two means must differ."""
 _MOST_NOISE: Final = 0.5
+_UNCLEAR: Final = 1.2
+"""Latency, in multiples of the base, from which a drain measures the base even if the limit is not reached."""
 _NOISY: Final = 0.04
 """Variance of the logarithms from which a drain takes more samples."""
 LONGEST: Final = 4.0
 """Quartiles that a latency counts at most: few slow records then tell no more than that they are slow."""
+_SHORTEST: Final = 1e-6
+"""Shortest latency, in seconds: a clock may not advance during a call."""
 _CEILING_SECONDS: Final = 10.0
 _SMALL: Final = 8.0
 """Limit below which a step is half a record."""
@@ -134,12 +140,17 @@ def window_of(
     """
     if not latencies:
         return Window(0, 0.0, 0.0, in_flight, reached, now, wall)
-    logs = sorted(math.log(max(latency, 1e-6)) for latency in latencies)
-    longest = quartile(logs, unfinished) + math.log(LONGEST)
-    logs = [min(log, longest) for log in logs] + [longest] * unfinished
-    mean = sum(logs) / len(logs)
-    variance = sum((log - mean) ** 2 for log in logs) / max(1, len(logs) - 1)
-    return Window(len(logs), mean, variance, in_flight, reached, now, wall)
+    ordered = sorted(latencies)
+    if ordered[0] < _SHORTEST:
+        ordered = [max(latency, _SHORTEST) for latency in ordered]
+    longest = LONGEST * quartile(ordered, unfinished)
+    logs = list(map(math.log, ordered[: bisect_right(ordered, longest)]))
+    samples, log_of_longest = len(ordered) + unfinished, math.log(longest)
+    others = samples - len(logs)
+    total = sum(logs) + others * log_of_longest
+    squares = sum(map(operator.mul, logs, logs)) + others * log_of_longest**2
+    variance = max(0.0, squares - total**2 / samples) / max(1, samples - 1)
+    return Window(samples, total / samples, variance, in_flight, reached, now, wall)
 
 
 def quartile(ordered: Sequence[float], unfinished: int = 0) -> float:
@@ -183,12 +194,14 @@ def _after_slow_start(learned: Learned, window: Window) -> Learned:
     if latency > 1.5 * base * math.exp(_NOISE * math.hypot(window.error, learned.base_error)):
         knee = window.in_flight * base / latency * 1.1
         ended = learned._replace(limit=in_range(learned, knee), slow_start=False)
-        ended = _next_drain(ended, window)
+        ended = _next_drain(ended, window.now, window.wall)
         return drained(ended, window.now) if knee < 3 * START else _resampled(ended)
     limit = max(learned.limit, min(learned.limit + window.samples, 2 * window.in_flight, learned.target))
     grown = learned._replace(limit=in_range(learned, limit))
     if grown.limit >= min(learned.target, learned.maximum):
-        return _resampled(_next_drain(grown._replace(slow_start=False), window))
+        return _resampled(_next_drain(grown._replace(slow_start=False), window.now, window.wall))
+    if grown.limit == learned.limit:
+        return _same(grown)
     samples = min(grown.limit / 16, grown.maximum - grown.limit)  # the last window reaches the maximum
     return grown._replace(samples=max(_FEWEST, int(samples)))
 
@@ -230,8 +243,22 @@ def _after_shrinking(learned: Learned, limit: float, window: Window) -> Learned:
 # --- Drains.
 
 
+def at_drain_time(learned: Learned, now: float, wall: float, *, reached: bool) -> Learned:
+    """Return the start of a drain, or the time of the next one if the limit keeps no record from starting.
+
+    Args:
+        learned: What is known.
+        now: The moment.
+        wall: The same moment on the wall clock.
+        reached: True if as many records were in flight as the limit allows.
+    """
+    if reached or learned.latency > _UNCLEAR * learned.base:
+        return drained(learned, now)
+    return _next_drain(learned, now, wall)
+
+
 def drained(learned: Learned, now: float, *, limit: float | None = None) -> Learned:
-    """Return the start of a drain: at ``drain_at``, or because the base is in doubt.
+    """Return the start of a drain.
 
     Args:
         learned: What is known.
@@ -252,14 +279,14 @@ def _after_drain(learned: Learned, drain: Drain, window: Window) -> Learned:
     measured = learned._replace(limit=drain.limit, drain=None)
     if window.samples:
         measured = measured._replace(base=window.latency, base_error=window.error)
-    return _resampled(_next_drain(measured, window))
+    return _resampled(_next_drain(measured, window.now, window.wall))
 
 
-def _next_drain(learned: Learned, window: Window) -> Learned:
+def _next_drain(learned: Learned, now: float, wall: float) -> Learned:
     interval = DRAIN_SECONDS
     while interval < 50 * learned.base:
         interval *= 2
-    return learned._replace(drain_at=window.now + interval - window.wall % interval)
+    return learned._replace(drain_at=now + interval - wall % interval)
 
 
 # --- Windows.

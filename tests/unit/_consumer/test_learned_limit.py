@@ -12,6 +12,7 @@ from fanfold._consumer.learned_limit import (
     after_idle,
     after_refusal,
     after_window,
+    at_drain_time,
     drained,
     rate_at,
     window_of,
@@ -54,7 +55,8 @@ def test_a_slow_record_counts_at_most_four_times_the_lower_quartile():
 
 
 def test_a_window_without_samples_is_empty():
-    """Every record of a drain may fail."""
+    """Every record of a drain may fail. A latency of 0 counts as a microsecond: clocks have a resolution."""
+    assert window_of([0.0, 0.0], in_flight=1, reached=True, now=1.0, wall=9.0).latency == pytest.approx(1e-6)
     assert window_of([], in_flight=0, reached=False, now=1.0, wall=9.0).samples == 0
 
 
@@ -187,6 +189,14 @@ def test_a_drain_without_samples_keeps_the_base():
     """Every record failed, and not because of overload."""
     after = after_window(drained(STEADY, 1.0), window_of([], in_flight=0, reached=False, now=1.0, wall=1_001.5))
     assert (after.base, after.limit, after.drain) == (0.02, 64, None)
+
+
+def test_a_drain_is_skipped_while_the_limit_keeps_no_record_from_starting():
+    """Unless the latency is above the base: then, it may be too low."""
+    skipped = at_drain_time(STEADY, 5.0, 1_005.0, reached=False)
+    assert (skipped.drain, skipped.drain_at) == (None, 10.0)
+    assert at_drain_time(STEADY, 5.0, 1_005.0, reached=True).drain is not None
+    assert at_drain_time(STEADY._replace(latency=0.03), 5.0, 1_005.0, reached=False).drain is not None
 
 
 def test_drains_are_at_multiples_of_the_wall_clock():
