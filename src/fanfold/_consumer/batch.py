@@ -62,8 +62,7 @@ class Batch:
     """One batch while it is processed."""
 
     _is_starting = True
-    _cancelled = False
-    _closed = False
+    _cancelled = _closed = False
     limit_at_start: int | None = None
     """The concurrency limit when the batch started, if it adjusts itself; None for a fixed one."""
 
@@ -365,7 +364,8 @@ class Batch:
         """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
         if self._tenants is not None:
             self._tenants.ended(unit)
-        return self._admission.record_ended(started_at, self._deadline.clock(), value, self._running_with_this_one())
+        running = self._running_with_this_one() + self._admission.slots.workers_of_others(self)
+        return self._admission.record_ended(started_at, self._deadline.clock(), value, running)
 
     def _running_with_this_one(self) -> int:
         """Return the calls of the handler that run, and one that has just ended; at most the workers."""

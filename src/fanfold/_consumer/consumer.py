@@ -23,7 +23,7 @@ from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import not_started, respond, run_and_respond
-from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
+from fanfold._consumer.settings import CommitStage, Settings, adjusting_concurrency, allowed_concurrency, check_observer
 from fanfold._consumer.xray import use_context_variables
 from fanfold.errors import ConfigurationError
 
@@ -242,7 +242,8 @@ class Consumer(Generic[P, T]):
     @functools.cached_property
     def _allowed_concurrency(self) -> int:
         """The concurrency that the limits of this process allow; read, checked, and logged at the first batch."""
-        return clamp_concurrency(self.concurrency, threads=self._on_threads)
+        is_fixed = adjusting_concurrency(self.settings) is None
+        return clamp_concurrency(self.concurrency, threads=self._on_threads, warns=is_fixed)
 
     @functools.cached_property
     def _has_dead_letter_queue(self) -> bool:

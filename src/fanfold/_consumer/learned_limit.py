@@ -7,8 +7,9 @@ uncertainty of the measurement. Sources: TCP Vegas (Brakmo and Peterson, 1995) f
 two functions share a service; slow start as in TCP (RFC 5681).
 
 Latencies are compared by their geometric means over windows of completions, because a few slow records would dominate
-an arithmetic mean, and a few quick ones a minimum. The base rises only in a *drain*: the limit is a quarter until the
-queue is gone. Drains happen at multiples of a few seconds of the wall clock, in all processes at the same time.
+an arithmetic mean, and a few quick ones a minimum. The base rises only in a *drain*: nothing starts until the queue is
+gone, and then few records. Drains happen at multiples of a few seconds of the wall clock, in all processes at the same
+time.
 
 An overload error without a time halves the limit. One with ``Retry-After`` teaches a rate of starts instead.
 
@@ -265,10 +266,11 @@ def drained(learned: Learned, now: float, *, limit: float | None = None) -> Lear
         now: The moment.
         limit: The limit to return to; None for the one now.
     """
+    is_noisy = learned.var_log > _NOISY
     return learned._replace(
         drain=Drain(learned.limit if limit is None else limit, now + learned.latency),
-        limit=max(1.0, learned.limit / 4),
-        samples=_NOISY_SAMPLES if learned.var_log > _NOISY else _SAMPLES,
+        limit=max(1.0, learned.limit / (2 if is_noisy else 4)),
+        samples=_NOISY_SAMPLES if is_noisy else _SAMPLES,
         shrinking=None,
         drain_at=math.inf,
     )

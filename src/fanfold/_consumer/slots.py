@@ -87,6 +87,10 @@ class Slots:
         """Number of records of all batches that are being processed."""
         return sum(batch.records_in_flight for batch in list(self._taken))
 
+    def workers_of_others(self, batch: SharesSlots) -> int:
+        """Return the number of workers of other batches."""
+        return 0 if len(self._taken) <= 1 else self._used - self._taken.get(batch, 0)
+
     def is_waiting(self, batch: SharesSlots) -> bool:
         """Return whether a batch waits for a slot, or for the start of a worker in one; call this with ``lock``."""
         return batch in self._starting or batch in self._waiting

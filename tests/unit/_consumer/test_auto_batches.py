@@ -7,6 +7,7 @@ from typing import Any
 import fanfold
 from batches import ids, kinds
 from fanfold import Auto, Done, Failed, NotStarted
+from fanfold._consumer import process_limits
 from fanfold.observers import BatchCallbacks
 from fanfold.testing import make_context, make_event
 from settlers import AcceptingAll
@@ -93,6 +94,36 @@ def test_the_limit_is_one_log_line_and_a_value_for_observers(caplog):
     assert seen == [20, None]
     lines = [line for line in caplog.messages if "limit" in line]
     assert lines == ["the concurrency limit adjusted itself from 10 to 20"]
+
+
+async def test_the_records_of_all_batches_of_a_process_count_as_in_flight():
+    """Each batch has one record, as in a worker."""
+
+    @fanfold.consumer(concurrency="auto")
+    async def handler(body: int) -> None:
+        await asyncio.sleep(0.005)
+
+    async with handler.session() as process:
+        await asyncio.gather(*(process(make_event(number), make_context(20)) for number in range(40)))
+        assert process._create_batch(make_event(1), make_context(20)).limit > 10
+
+
+def test_the_highest_limit_is_what_the_process_allows(monkeypatch, caplog):
+    """Without a warning: the user did not ask for as many."""
+    monkeypatch.setattr(process_limits, "_free_descriptors", lambda: 7)
+    limits: list[int | None] = []
+
+    class Limits:
+        def batch_started(self, records: Any, batch: Any) -> BatchCallbacks:
+            return BatchCallbacks(batch_ended=lambda ended: limits.append(ended.concurrency_limit))
+
+    @fanfold.consumer(concurrency="auto", observers=[Limits()])
+    async def handler(body: int) -> None: ...
+
+    handler(make_event(1), make_context(20))
+    handler.close()
+    assert limits == [7]
+    assert not [line for line in caplog.messages if "reduced" in line]
 
 
 async def test_an_async_handler_that_never_awaits_keeps_its_limit():
