@@ -89,10 +89,10 @@ def _module(name: str) -> Any:
             raise ConfigurationError(
                 f"module {name!r} was not found: run the command in the folder that contains it"
             ) from None
-        raise ConfigurationError(f"importing {name} failed: {_last_line(error)}") from error
+        raise ConfigurationError(f"importing {name} failed: {last_line(error)}") from error
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
     message = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:

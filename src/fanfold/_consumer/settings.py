@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold.observers import Observer
 
 CONCURRENCY_VARIABLE: Final = "FANFOLD_CONCURRENCY"
+
+_DEFAULT_CONCURRENCY: Final = 10
 
 Opener = TypeVar("Opener")
 
@@ -45,7 +47,7 @@ class Settings(Options):
         ConfigurationError: If a setting is invalid.
     """
 
-    concurrency: int = 10
+    concurrency: int = _DEFAULT_CONCURRENCY
     """Maximum number of handlers that run concurrently in one process, at least 1; invocations that overlap there share
     it. ``FANFOLD_CONCURRENCY`` overrides it."""
     timeout: float | None = None
@@ -53,6 +55,10 @@ class Settings(Options):
     deadline of the invocation."""
     chunk_size: int | None = None
     """Maximum number of bodies in one call of a handler that takes lists; None for a handler that takes one body."""
+    processes: int | Literal["auto"] | None = None
+    """Number of worker processes that run a ``def`` handler, each one record at a time, in place of threads: every vCPU is
+    used, and code that holds the interpreter lock is stopped at its ``timeout``. ``"auto"`` for the vCPUs that there are.
+    None for threads."""
     backoff: Backoff | None = None
     """Delay until a failed message is redelivered; None for the queue's visibility timeout."""
     reject_on: RejectOn | None = None
@@ -92,6 +98,8 @@ class Settings(Options):
         check_count(self.concurrency, "concurrency")
         if self.chunk_size is not None:
             check_count(self.chunk_size, "chunk_size")
+        if self.processes is not None:
+            self._check_processes()
         _check_number(self.timeout, "timeout", "a number of seconds greater than 0", above=0)
         _check_number(self.deadline_margin, "deadline_margin", "0 seconds or more", minimum=0)
         _check_number(self.starts_per_second, "starts_per_second", "a number greater than 0", above=0)
@@ -107,6 +115,16 @@ class Settings(Options):
                 "remove one of them"
             )
         _check_observers(self.observers)
+
+    def _check_processes(self) -> None:
+        if self.processes != "auto":
+            check_count(self.processes, 'processes ("auto" or a number)')
+        if self.chunk_size is not None:
+            raise ConfigurationError("processes and chunk_size cannot be combined; remove one of them")
+        if isinstance(self.processes, int) and self.concurrency not in {_DEFAULT_CONCURRENCY, self.processes}:
+            raise ConfigurationError(
+                f"processes={self.processes} is the concurrency: remove concurrency={self.concurrency}"
+            )
 
     def _check_types(self) -> None:
         url, errors, payloads = self.dead_letter_queue_url, self.reject_on, self.large_payloads
