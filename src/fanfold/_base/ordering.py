@@ -69,14 +69,14 @@ def lanes(records: Sequence[Record], chunk_size: int | None) -> Iterator[Lane]:
     """
     size = chunk_size or 1
     if not is_fifo(records):
-        positions = _most_received_first(records)
+        positions = most_received_first(records)
         if size == 1:
             return (((position,),) for position in positions)
-        return ((unit,) for unit in _cut(positions, size))
+        return ((unit,) for unit in cut(positions, size))
     groups: dict[str, list[int]] = {}
     for position, record in enumerate(records):
         groups.setdefault(group_of(record), []).append(position)
-    return (list(_cut(positions, size)) for positions in groups.values())
+    return (list(cut(positions, size)) for positions in groups.values())
 
 
 def in_order(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -100,7 +100,8 @@ def group_of(record: Record) -> str:
     return record.attributes.get("MessageGroupId", "")
 
 
-def _most_received_first(records: Sequence[Record]) -> Sequence[int]:
+def most_received_first(records: Sequence[Record]) -> Sequence[int]:
+    """Return the positions of a batch, highest receive count first, and otherwise in batch order."""
     raws = records.raws if isinstance(records, Records) else [record.raw for record in records]
     if len({(raw.get("attributes") or _NONE).get("ApproximateReceiveCount") for raw in raws}) <= 1:
         return range(len(records))  # the usual case, without parsing the counts
@@ -108,6 +109,7 @@ def _most_received_first(records: Sequence[Record]) -> Sequence[int]:
     return sorted(range(len(records)), key=lambda position: -counts[position])
 
 
-def _cut(positions: Sequence[int], size: int) -> Iterator[Unit]:
+def cut(positions: Sequence[int], size: int) -> Iterator[Unit]:
+    """Yield positions in units of a size; the last one may be smaller."""
     for first in range(0, len(positions), size):
         yield tuple(positions[first : first + size])

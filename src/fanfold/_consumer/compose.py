@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
-from fanfold._base.record import Record
+from fanfold._base.ordering import Order
+from fanfold._base.record import Record, is_fifo
 from fanfold._consumer.admission import Admission, MemoryLimit, Policy, StartRate
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import Bind, decoding
 from fanfold._consumer.classify import rejects
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.process_limits import concurrent_processes
-from fanfold._consumer.settings import Settings
+from fanfold._consumer.settings import Settings, adjusting_concurrency
 from fanfold._consumer.stages import EarlyResult, HandlerCall, Stage, run_stage, stop_group_at_failure
 from fanfold._consumer.task_batch import TaskBatch
 from fanfold._consumer.xray import isolate_on_thread, isolate_subsegments
@@ -105,11 +106,12 @@ class BatchFactory:
         arguments: dict[str, Any] = {
             "concurrency": concurrency,
             "deadline": shared.deadline,
-            "admission": self._admission(shared, environment, concurrency if shares_concurrency else None),
+            "admission": self._admission(shared, environment, concurrency, is_shared=shares_concurrency),
             "dead_letters": dead_letters,
             "commits": None if commit is None else _commits(records, commit, shared.deadline),
             "observation": observation,
             "keep_details": reads_outcomes or settings.commit is not None,
+            "order": self._order(records) if settings.is_fair else None,
         }
         if handler.on_thread is None:
             handler = handler._replace(call=isolate_subsegments(handler.call))
@@ -135,8 +137,21 @@ class BatchFactory:
         batch = pool.begin(shared, settings.timeout, keeps_values=keeps_values)
         return HandlerCall(lambda record: pool.call(record, batch), takes_list=False)
 
+    def _order(self, records: Sequence[Record]) -> Order:
+        """Return the order that is fair to tenants, with the limit of each tenant."""
+        from fanfold._base.dead_letter import configured_max_receives  # not imported at cold start
+        from fanfold._base.fair_ordering import body_field, fair_order
+        from fanfold._consumer.tenant_queue import TenantQueue
+
+        settings, tenant = self._settings, self._settings.tenant
+        tenant_of = body_field(tenant) if isinstance(tenant, str) else tenant
+        order = fair_order(records, settings.chunk_size, tenant_of, configured_max_receives())
+        limit = None if is_fifo(records) else settings.tenant_concurrency
+        tenants = None if limit is None else TenantQueue(order, limit)
+        return Order(order.lanes, tenants, order.errors)
+
     def _admission(
-        self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int | None
+        self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int, *, is_shared: bool
     ) -> Admission:
         memory_bytes, share = self._memory_bytes(shared.lambda_context), self._settings.memory_share
         limit_bytes = None if memory_bytes is None or share is None else share * memory_bytes
@@ -154,9 +169,13 @@ class BatchFactory:
                     policies.append(MemoryShare(limit_bytes))
             if rate is not None:
                 policies.append(StartRate(rate, now))
-            return Admission(policies, concurrency=concurrency)
+            if (auto := adjusting_concurrency(self._settings)) is None:
+                return Admission(policies, concurrency=concurrency if is_shared else None)
+            from fanfold._consumer.auto_limit import AutoLimit  # not imported at cold start
 
-        return environment.admission((concurrency, limit_bytes), create)
+            return Admission(policies, adaptive=AutoLimit(auto, maximum=concurrency, clock=shared.deadline.clock))
+
+        return environment.admission((concurrency, is_shared, limit_bytes), create)
 
     def _memory_bytes(self, lambda_context: Any) -> float | None:
         """Return the memory of this process; None if it is unknown."""

@@ -15,7 +15,7 @@ from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import Value, put
 from fanfold._base.outcome import BatchResponse, BatchResult
-from fanfold._base.record import Event, Record, records_from_event
+from fanfold._base.record import Event, Record, TenantOf, records_from_event
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.compose import BatchFactory
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._base.backoff import Backoff
     from fanfold._consumer.classify import RejectOn
     from fanfold._consumer.loop_thread import Lifespan
+    from fanfold._consumer.settings import Concurrency
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.payload_pointers import LargePayloads, OpenStore
     from fanfold.idempotency import Idempotency
@@ -100,8 +101,10 @@ class Consumer(Generic[P, T]):
     def concurrency(self) -> int:
         """Maximum number of handlers that run concurrently: ``FANFOLD_CONCURRENCY`` if it is set, or the setting.
 
+        If it adjusts itself, this is the highest limit.
+
         Raises:
-            ConfigurationError: If ``FANFOLD_CONCURRENCY`` is not an integer of at least 1.
+            ConfigurationError: If ``FANFOLD_CONCURRENCY`` is neither an integer of at least 1 nor ``auto``.
         """
         return allowed_concurrency(self.settings)
 
@@ -308,7 +311,7 @@ def consumer(function: Callable[P, T], /) -> Consumer[P, T]: ...
 @overload
 def consumer(
     *,
-    concurrency: int = ...,
+    concurrency: Concurrency = ...,
     timeout: float | None = ...,
     chunk_size: int | None = ...,
     processes: int | Literal["auto"] | None = ...,
@@ -316,6 +319,9 @@ def consumer(
     reject_on: RejectOn | None = ...,
     dead_letter_queue_url: str | None = ...,
     raise_on_total_failure: bool = ...,
+    fair: bool = ...,
+    tenant: str | TenantOf | None = ...,
+    tenant_concurrency: int | None = ...,
     starts_per_second: float | None = ...,
     memory_share: float | None = ...,
     deadline_margin: float | None = ...,
