@@ -6,6 +6,7 @@ payload from S3, and the handler with the decoded body. The first four are optio
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,9 @@ class BatchFactory:
         self, shared: BatchContext[Any], environment: ExecutionEnvironment, *, reads_outcomes: bool
     ) -> HandlerCall:
         assert self._processes is not None  # noqa: S101 - called only with processes
-        settings, pool = self._settings, environment.processes(self._processes.open)
+        settings, memory_bytes = self._settings, self._memory_bytes(shared.lambda_context)
+        limit_bytes = None if memory_bytes is None else memory_bytes * (settings.memory_share or 1)
+        pool = environment.processes(functools.partial(self._processes.open, limit_bytes))
         keeps_values = reads_outcomes or settings.commit is not None or settings.idempotency is not None
         batch = pool.begin(shared, settings.timeout, keeps_values=keeps_values)
         return HandlerCall(lambda record: pool.call(record, batch), takes_list=False)
@@ -162,7 +165,10 @@ class BatchFactory:
             if limit_bytes is not None:
                 from fanfold._consumer.memory_guard import MemoryGuard  # at the first batch
 
-                policies.append(MemoryLimit(MemoryGuard(limit_bytes), now))
+                guard = MemoryGuard(limit_bytes)
+                if (pool := environment.pool) is not None:
+                    guard = MemoryGuard(limit_bytes, resident=pool.resident_bytes, peak_within=lambda _: False)
+                policies.append(MemoryLimit(guard, now))
                 if concurrent_processes() > 1:
                     from fanfold._consumer.memory_share import MemoryShare
 

@@ -315,6 +315,7 @@ def consumer(
     timeout: float | None = ...,
     chunk_size: int | None = ...,
     processes: int | Literal["auto"] | None = ...,
+    max_tasks_per_process: int | None = ...,
     backoff: Backoff | None = ...,
     reject_on: RejectOn | None = ...,
     dead_letter_queue_url: str | None = ...,

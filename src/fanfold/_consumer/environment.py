@@ -63,7 +63,8 @@ class ExecutionEnvironment:
         """Returns the store of large payloads, which the first call opens."""
         self.entries = entries
         """Returns the store of idempotency entries, which the first call opens."""
-        self._processes: ProcessPool | None = None
+        self.pool: ProcessPool | None = None
+        """The worker processes; None until the first batch starts them."""
         self._batches: list[RunningBatch] = []
         self._admissions: dict[object, Admission] = {}
 
@@ -75,13 +76,13 @@ class ExecutionEnvironment:
 
     def processes(self, create: Callable[[], ProcessPool]) -> ProcessPool:
         """Return the worker processes of the consumer; the first batch starts them."""
-        self._processes = self._processes or create()
-        return self._processes
+        self.pool = self.pool or create()
+        return self.pool
 
     def close(self) -> None:
         """End the worker processes."""
-        if self._processes is not None:
-            self._processes.close()
+        if self.pool is not None:
+            self.pool.close()
 
     def track(self, batch: RunningBatch) -> None:
         """Add a batch that has handlers left at its response, and remove those whose handlers have all ended."""
@@ -110,7 +111,8 @@ async def open_environment(
         else:
             payloads = _OpenOnce(stack, threads, open_payloads)
         entries = _OpenOnce(stack, threads, lambda: _open_entries(settings), _entries_adapter(settings))
-        state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
+        lifespan = settings.lifespan if settings.processes is None else None  # each process enters it
+        state = None if lifespan is None else await stack.enter_async_context(lifespan())
         environment = ExecutionEnvironment(state, threads, settler, payloads, entries)
         stack.callback(environment.close)
         yield environment

@@ -1,4 +1,4 @@
-"""The program of a worker process: it runs the records that its consumer sends, one after another.
+"""The program of a worker process: run the records that the consumer sends, one after another.
 
 The consumer can stop it at any moment. SIGTERM raises ``Interrupted`` in the handler, if the record that it is meant for
 still runs, so that its ``finally`` blocks run; SIGKILL follows. The process ends when the consumer's process ends, even
@@ -16,13 +16,14 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import fanfold
 from fanfold._base.context import BatchContext
+from fanfold._base.deadline import Deadline
+from fanfold._base.import_string import last_line
 from fanfold._base.log_context import RECORD_KEYS
 from fanfold._base.outcome import Done, Failed
 from fanfold._base.record import Record
@@ -30,14 +31,13 @@ from fanfold._consumer import process_handlers
 from fanfold._consumer.binding import bind_here
 from fanfold._consumer.classify import outcome_of, rejects
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode
-from fanfold._base.import_string import last_line
 
 _RECEIVE_BYTES = 1 << 18
 _PROGRESS_SECONDS = 0.001
 """Least time between two reports of records that are done."""
 
 
-class Interrupted(BaseException):  # noqa: N818 - not an error
+class Interrupted(BaseException):
     """Raised in a handler whose record has taken too long."""
 
 
@@ -102,14 +102,13 @@ class _Child:
                 self._start_batch(*values)
             else:
                 self._run_frame(*values)
+        self._leave()
 
     def _prepare(self, setup: dict[str, Any]) -> None:
         logging.root.handlers[:] = [_Forwarding(self)]
         logging.root.setLevel(setup["log_level"])
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        fanfold.consumer = process_handlers.consumer
-        fanfold.Consumer = process_handlers.Registered
+        sys.stdout, sys.stderr = _lines_to(1), _lines_to(2)
+        vars(fanfold).update(consumer=process_handlers.consumer, Consumer=process_handlers.Registered)
         name = process_handlers.HandlerName(*setup["handler"])
         importlib.import_module(name.module)
         function = process_handlers.registered(name)
@@ -118,14 +117,14 @@ class _Child:
         settings = process_handlers.settings_of(function) | pickle.loads(setup["settings"])  # noqa: S301 - from our parent
         self._reject_on = rejects(settings.get("reject_on"))
         self._takes_raw = setup["takes_raw"]
-        self._state = _enter(settings.get("lifespan"))
+        self._state, self._leave = _enter(settings.get("lifespan"))
         self._bind = bind_here(function)
 
-    def _start_batch(self, pickled: bytes, keeps_values: bool) -> None:
+    def _start_batch(self, shared: bytes | None, trace_id: str | None, keeps_values: bool) -> None:
         self._keeps_values = keeps_values
-        lambda_context, deadline, trace_id = pickle.loads(pickled)  # noqa: S301 - from our parent
         if trace_id is not None:
             os.environ["_X_AMZN_TRACE_ID"] = trace_id
+        lambda_context, deadline = (None, Deadline.never()) if shared is None else pickle.loads(shared)  # noqa: S301
         self._call: Callable[[Record], Any] = self._bind(BatchContext(lambda_context, deadline, self._state))
 
     def _run_frame(self, frame: int, records: list[Any]) -> None:
@@ -148,6 +147,7 @@ class _Child:
         self._end(frame, len(records))
 
     def _outcome_of(self, record: Record) -> Any:
+        value: Any = None
         try:
             value = self._call(record)
             if value is None:
@@ -229,6 +229,8 @@ class _Forwarding(logging.Handler):
 
 def _portable(error: BaseException) -> tuple[bytes | None, str, str]:
     """Return an error pickled, its type with its text, and its traceback; None in place of what cannot be unpickled."""
+    import traceback  # not in a process without an error
+
     text, stack = last_line(error), "".join(traceback.format_exception(error))
     try:
         pickled = pickle.dumps(error, protocol=5)
@@ -239,12 +241,18 @@ def _portable(error: BaseException) -> tuple[bytes | None, str, str]:
     return pickled, text, stack
 
 
-def _enter(lifespan: Callable[[], Any] | None) -> Any:
-    """Enter a lifespan, for the life of this process, and return its value; None without one."""
+def _lines_to(descriptor: int) -> TextIO:
+    """Return a stream that writes whole lines, so that those of several processes do not mix."""
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def _enter(lifespan: Callable[[], Any] | None) -> tuple[Any, Callable[[], object]]:
+    """Enter a lifespan, for the life of this process; return its value, and what leaves it."""
     if lifespan is None:
-        return None
+        return None, int
     import asyncio
 
-    loop = asyncio.new_event_loop()
+    loop, manager = asyncio.new_event_loop(), lifespan()
     asyncio.set_event_loop(loop)
-    return loop.run_until_complete(lifespan().__aenter__())
+    state = loop.run_until_complete(manager.__aenter__())
+    return state, lambda: loop.run_until_complete(manager.__aexit__(None, None, None))

@@ -87,7 +87,7 @@ class Registered:
         register(function)
         _SETTINGS.setdefault(id(function), settings)
 
-    def __call__(self, event: object, context: object) -> object:
+    def __call__(self, *_arguments: object) -> object:
         """Refuse: a batch belongs to the consumer.
 
         Raises:

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.log_context import RECORD_KEYS
+from fanfold._base.operating_system import private_bytes, resident_bytes
 from fanfold._base.outcome import Failed, NotStarted
 from fanfold._base.record import Record
 from fanfold._consumer.process_handlers import HandlerName
@@ -37,6 +38,8 @@ _GROWS_BELOW_SECONDS, _SHRINKS_ABOVE_SECONDS = 0.002, 0.004
 """Times of a frame: below the first, the next one has twice the records; above the second, half of them."""
 _MOST_BYTES: Final = 256 * 1024
 """Maximum size of the bodies of a frame with more than one record."""
+_WEIGH_SECONDS: Final = 0.5
+"""Least time between two looks at the memory of a process."""
 _EARLY_DEATHS: Final = 5
 """Deaths in a row before a process was ready, after which records fail instead of waiting for the next one."""
 _OUT_OF_TIME: Final = NotStarted("the invocation was about to time out")
@@ -50,8 +53,10 @@ class Spec(NamedTuple):
     settings: bytes
     """Settings that the outcomes depend on, pickled; those that cannot be pickled are taken from the handler's module.
     """
+    max_tasks: int | None
+    """Number of records after which a process is replaced; None for no limit."""
     takes_raw: bool
-    """True if the handler needs more of a record than its body."""
+    """True if the handler needs more than the body: the record, or the context of the batch."""
 
 
 class _Job:
@@ -78,10 +83,13 @@ class ProcessPool:
     Args:
         spec: What they run.
         processes: Number of processes, at least 1.
+        memory_share: Memory in bytes above which a process is replaced after its frame; None for no limit.
         started: Processes that were started before.
     """
 
-    def __init__(self, spec: Spec, processes: int, *, started: Sequence[Child] = ()) -> None:
+    def __init__(
+        self, spec: Spec, processes: int, *, memory_share: float | None = None, started: Sequence[Child] = ()
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._spec = spec
         self._queue: deque[_Job] = deque()
@@ -93,6 +101,7 @@ class ProcessPool:
         self._look: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._processes = processes
+        self._memory_share = memory_share
         for child in started:
             self._adopt(child)
         while len(self._slots) < processes:
@@ -110,7 +119,9 @@ class ProcessPool:
         """
         self._broken, self._early_deaths = "", 0  # a new batch tries again
         self._restore()
-        return _Batch(("batch", _described(shared), keeps_values), shared.deadline, timeout)
+        described = _described(shared) if self._spec.takes_raw else None
+        message = ("batch", described, os.environ.get("_X_AMZN_TRACE_ID"), keeps_values)
+        return _Batch(message, shared.deadline, timeout)
 
     async def call(self, record: Record, batch: _Batch) -> Any:
         """Run the handler for a record in a process, and return its value or its outcome.
@@ -143,8 +154,13 @@ class ProcessPool:
 
     @property
     def pids(self) -> list[int]:
-        """The ids of the processes."""
+        """The ids of the processes, those included that are ending."""
         return [slot.pid for slot in (*self._slots, *self._dying)]
+
+    def resident_bytes(self) -> int | None:
+        """Return the memory of the consumer's process and of all of its worker processes; None if it is unknown."""
+        own = resident_bytes()
+        return None if own is None else own + sum(map(private_bytes, self.pids))
 
     # --- Frames.
 
@@ -159,7 +175,8 @@ class ProcessPool:
             self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
 
     def _send_frame(self, slot: Slot) -> None:
-        if jobs := self._take_jobs(slot.size):
+        left = MOST_RECORDS if self._spec.max_tasks is None else self._spec.max_tasks - slot.records
+        if jobs := self._take_jobs(min(slot.size, left)):
             batch = jobs[0].batch
             if slot.batch is not batch:
                 slot.batch = batch
@@ -227,11 +244,25 @@ class ProcessPool:
         seconds, jobs = time.monotonic() - slot.sent_at, slot.jobs
         slot.jobs = ()
         self._requeue(jobs[end:])
+        slot.records += end
+        if self._is_worn(slot):
+            self._replace(slot)
+            slot.retire()
         if seconds < _GROWS_BELOW_SECONDS:
             slot.size = min(2 * slot.size, MOST_RECORDS)
         elif seconds > _SHRINKS_ABOVE_SECONDS:
             slot.size = max(1, slot.size // 2)
         self._feed()
+
+    def _is_worn(self, slot: Slot) -> bool:
+        """Return whether a process has run its number of records, or takes more than its share of the memory."""
+        if self._spec.max_tasks is not None and slot.records >= self._spec.max_tasks:
+            return True
+        now = time.monotonic()
+        if self._memory_share is None or now < slot.weighed_at + _WEIGH_SECONDS:
+            return False
+        slot.weighed_at = now
+        return private_bytes(slot.pid) > self._memory_share
 
     def _requeue(self, jobs: Sequence[_Job]) -> None:
         self._queue.extendleft(job for job in reversed(jobs) if not job.future.done())
@@ -372,15 +403,14 @@ def _restored(pickled: bytes | None, text: str, stack: str) -> BaseException:
 
 def _described(shared: BatchContext[Any]) -> bytes:
     """Return the context of a batch for the processes, as far as it can be pickled."""
-    trace_id = os.environ.get("_X_AMZN_TRACE_ID")
     left = shared.deadline.ends_at - shared.deadline.clock()
     deadline = Deadline(time.monotonic() + left, shared.deadline.margin)
     for context in (shared.lambda_context, _plain(shared.lambda_context)):
         try:
-            return pickle.dumps((context, deadline, trace_id), protocol=5)
+            return pickle.dumps((context, deadline), protocol=5)
         except Exception:  # noqa: BLE001, S112 - an object that is not Lambda's
             continue
-    return pickle.dumps((None, deadline, trace_id), protocol=5)
+    return pickle.dumps((None, deadline), protocol=5)
 
 
 def _plain(lambda_context: Any) -> SimpleNamespace:

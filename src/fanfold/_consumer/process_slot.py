@@ -17,6 +17,8 @@ from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode, new_
 
 _KILL_SECONDS: Final = 0.05
 """Time between SIGTERM and SIGKILL."""
+RETIRE_SECONDS: Final = 2.0
+"""Time that a process has to end its lifespan."""
 _RECEIVE_BYTES: Final = 1 << 18
 _PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[4:]; from fanfold._consumer.process_child import main; main(*sys.argv[1:4])"
@@ -48,8 +50,12 @@ class Child:
             os.close(descriptor)
         self.socket.setblocking(False)
 
-    def close(self) -> None:
-        """End the process now, and free what it used."""
+    def close(self, grace_seconds: float = 0.0) -> None:
+        """End the process, after a time in which it may end itself, and free what it used."""
+        if grace_seconds:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self.socket.shutdown(socket.SHUT_WR)
+                self.process.wait(grace_seconds)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -92,6 +98,10 @@ class Slot:
         self.size: int = 1
         """Maximum number of records in the next frame."""
         self.sent_at: float = 0.0
+        self.records: int = 0
+        """Number of records that it has run."""
+        self.weighed_at: float = 0.0
+        """When its memory was looked at."""
         self.is_ready: bool = False
         """True once it has imported the handler."""
         self.killed_for: str = ""
@@ -164,12 +174,19 @@ class Slot:
         """Wait until the process has ended."""
         await asyncio.shield(self._ended)
 
+    def retire(self) -> None:
+        """Let a process that has no records end its lifespan and itself."""
+        self.killed_for = "retired"
+        with contextlib.suppress(OSError):
+            self._child.socket.shutdown(socket.SHUT_WR)
+        self._loop.call_later(RETIRE_SECONDS, self.kill_now)
+
     def close(self) -> None:
-        """End the process now, without notifying the owner."""
+        """End the process, without notifying the owner: at once, if it runs a record."""
         if not self.has_died:
             self._detach()
             self._ended.set_result(None)
-            self._child.close()
+            self._child.close(0.0 if self.jobs or not self.is_ready else RETIRE_SECONDS)
 
     def _signal(self, number: signal.Signals) -> None:
         send = os.killpg if number is signal.SIGKILL else os.kill

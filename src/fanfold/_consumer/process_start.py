@@ -45,8 +45,10 @@ class Processes:
         """Number of processes."""
         self._gates_each_start = settings.starts_per_second is not None
         changed = {"reject_on": settings.reject_on, "lifespan": settings.lifespan}
-        self._spec = Spec(register(function), _pickled(changed), not takes_only_body(function))
+        max_tasks = settings.max_tasks_per_process
+        self._spec = Spec(register(function), _pickled(changed), max_tasks, not takes_only_body(function))
         self._started: list[Child] = []
+        self._started_by = 0
 
     @property
     def records(self) -> int:
@@ -54,14 +56,24 @@ class Processes:
         return self.count * (1 if self._gates_each_start else MOST_RECORDS)
 
     def start(self) -> None:
-        """Start the processes, during Lambda's init phase; not for SnapStart, whose snapshots contain one process."""
-        if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
-            self._started = [Child() for _ in range(self.count)]
+        """Start the processes, during Lambda's init phase.
 
-    def open(self) -> ProcessPool:
-        """Return the processes on the running event loop."""
+        Not for SnapStart, whose snapshots contain one process, nor on Managed Instances, which fork this one.
+        """
+        if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start" and concurrent_processes() == 1:
+            self._started, self._started_by = [Child() for _ in range(self.count)], os.getpid()
+
+    def open(self, memory_bytes: float | None) -> ProcessPool:
+        """Return the processes on the running event loop.
+
+        Args:
+            memory_bytes: Memory that this process and its worker processes share; None if it is unknown.
+        """
         started, self._started = self._started, []
-        return ProcessPool(self._spec, self.count, started=started)
+        if self._started_by != os.getpid():
+            started = []  # they belong to the process that has forked this one
+        share = None if memory_bytes is None else memory_bytes / (self.count + 1)
+        return ProcessPool(self._spec, self.count, memory_share=share, started=started)
 
 
 def _count(settings: Settings) -> int:

@@ -10,7 +10,6 @@ import mmap
 import os
 import pickle
 import struct
-import tempfile
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -72,7 +71,7 @@ class Page:
 
     @property
     def running(self) -> tuple[int, int, float]:
-        """Number of the frame, position of the record that runs, or ``NOTHING``, and the monotonic time of its start."""
+        """Number of the frame, position of the record that runs or ``NOTHING``, and the monotonic time of its start."""
         first = _RUNNING.unpack_from(self._memory, _RUNNING_AT)
         while (second := _RUNNING.unpack_from(self._memory, _RUNNING_AT)) != first:
             first = second  # it was written between the two
@@ -130,6 +129,8 @@ def new_page() -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("fanfold-page")
     else:  # macOS
+        import tempfile  # needs memory that no other platform should spend in each process
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, PAGE_BYTES)

@@ -63,9 +63,12 @@ class Settings(Options):
     chunk_size: int | None = None
     """Maximum number of bodies in one call of a handler that takes lists; None for a handler that takes one body."""
     processes: int | Literal["auto"] | None = None
-    """Number of worker processes that run a ``def`` handler, each one record at a time, in place of threads: every vCPU is
-    used, and code that holds the interpreter lock is stopped at its ``timeout``. ``"auto"`` for the vCPUs that there are.
-    None for threads."""
+    """Number of worker processes that run a ``def`` handler, each one record at a time, in place of threads. They use
+    every vCPU, and code that holds the interpreter lock is stopped at its ``timeout``. ``"auto"`` for the vCPUs that
+    there are; None for threads."""
+    max_tasks_per_process: int | None = None
+    """Number of records after which a worker process is replaced, for handlers that leak memory; None for no limit. A
+    process that takes more than its share of the function's memory is replaced in any case."""
     backoff: Backoff | None = None
     """Delay until a failed message is redelivered; None for the queue's visibility timeout."""
     reject_on: RejectOn | None = None
@@ -113,7 +116,7 @@ class Settings(Options):
 
     def _check(self) -> None:
         _check_concurrency(self.concurrency)
-        for name in ("chunk_size", "tenant_concurrency"):
+        for name in ("chunk_size", "tenant_concurrency", "max_tasks_per_process"):
             if getattr(self, name) is not None:
                 check_count(getattr(self, name), name)
         if self.processes is not None:
@@ -138,13 +141,14 @@ class Settings(Options):
 
     def _check_processes(self) -> None:
         if self.processes != "auto":
-            check_count(self.processes, 'processes ("auto" or a number)')
+            check_count(self.processes, "processes", ' or "auto"')
         if self.chunk_size is not None:
             raise ConfigurationError("processes and chunk_size cannot be combined; remove one of them")
-        if isinstance(self.processes, int) and self.concurrency not in {_DEFAULT_CONCURRENCY, self.processes}:
+        if self.concurrency not in {_DEFAULT_CONCURRENCY, self.processes}:
             raise ConfigurationError(
-                f"processes={self.processes} is the concurrency: remove concurrency={self.concurrency}"
+                f"processes={self.processes!r} is the concurrency: remove concurrency={self.concurrency!r}"
             )
+
     @property
     def is_fair(self) -> bool:
         """True if the records start round robin over their tenants."""
