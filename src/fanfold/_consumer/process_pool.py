@@ -40,7 +40,7 @@ _MOST_BYTES: Final = 256 * 1024
 """Maximum size of the bodies of a frame with more than one record."""
 _WEIGH_SECONDS: Final = 0.5
 """Least time between two looks at the memory of a process."""
-_EARLY_DEATHS: Final = 5
+_EARLY_DEATHS: Final = 20
 """Deaths in a row before a process was ready, after which records fail instead of waiting for the next one."""
 _OUT_OF_TIME: Final = NotStarted("the invocation was about to time out")
 
@@ -347,9 +347,8 @@ class ProcessPool:
     def died(self, slot: Slot, how: str) -> None:
         """Decide about the records of a process that has ended: none that has not run to its end is done."""
         self._take_done(slot)
-        jobs, slot.jobs = slot.jobs, ()
+        begun, jobs, slot.jobs = slot.begun, slot.jobs, ()
         # Up to the record that runs, what is not known to be done may have been lost on its way.
-        begun = slot.begun
         for job in jobs[:begun]:
             if not job.future.done():
                 job.future.set_result(Failed(_error_of(slot.killed_for, how)))
