@@ -66,6 +66,8 @@ def act(body: dict[str, Any]) -> Any:  # noqa: C901, PLR0911, PLR0912 - a table 
             re.match("(a+)+$", "a" * 60 + "b")
         case "swallow":
             swallow()
+        case "ignore":
+            ignore()
         case "finally":
             try:
                 time.sleep(60)
@@ -88,6 +90,14 @@ def act(body: dict[str, Any]) -> Any:  # noqa: C901, PLR0911, PLR0912 - a table 
 
 
 async def sleep() -> None: ...
+
+
+def ignore() -> None:
+    """Wait, and return at the first exception."""
+    try:
+        time.sleep(60)
+    except BaseException:  # noqa: BLE001 - on purpose
+        return
 
 
 def swallow() -> None:

@@ -1,7 +1,7 @@
 """The program of a worker process: run the records that the consumer sends, one after another.
 
-The consumer can stop it at any moment. SIGTERM raises ``Interrupted`` in the handler, if the record that it is meant for
-still runs, so that its ``finally`` blocks run; SIGKILL follows. The process ends when the consumer's process ends, even
+The consumer can stop it at any moment. SIGTERM raises ``Interrupted`` in the handler, if the record that it is meant
+for still runs, so that its ``finally`` blocks run; SIGKILL follows. The process ends when the consumer's process ends, even
 inside a regular expression: the kernel sends SIGKILL when the last writer of the life pipe has closed it.
 """
 
@@ -58,6 +58,8 @@ def main(connection: str, page: str, life: str) -> None:
         child.run()
     except Interrupted:  # after its handler had ended
         child.exit(128 + signal.SIGTERM)
+    except (BrokenPipeError, ConnectionResetError):  # the consumer does not listen any more
+        child.exit(1)
 
 
 def _die_with_parent(life: int) -> None:
@@ -243,7 +245,7 @@ def _portable(error: BaseException) -> tuple[bytes | None, str, str]:
 
 def _lines_to(descriptor: int) -> TextIO:
     """Return a stream that writes whole lines, so that those of several processes do not mix."""
-    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _enter(lifespan: Callable[[], Any] | None) -> tuple[Any, Callable[[], object]]:

@@ -32,6 +32,8 @@ _LOOK_SECONDS: Final = 0.02
 """Interval of looks at the processes while records are in flight."""
 _LONG_SECONDS: Final = 0.05
 """Time of a record after which those behind it are taken back."""
+_BEGIN_SECONDS: Final = 5.0
+"""Time that a process has to begin with its frame; it may be stopped."""
 _RECALL_SECONDS: Final = 0.001
 """Time from the limit of a frame until it is known what has started."""
 _GROWS_BELOW_SECONDS, _SHRINKS_ABOVE_SECONDS = 0.002, 0.004
@@ -104,8 +106,7 @@ class ProcessPool:
         self._memory_share = memory_share
         for child in started:
             self._adopt(child)
-        while len(self._slots) < processes:
-            self._adopt(Child())
+        self._restore()
 
     # --- For the batches.
 
@@ -131,6 +132,8 @@ class ProcessPool:
             TimeoutError: If it took longer than the timeout.
             BaseException: What the handler raised.
         """
+        if self._broken:
+            raise WorkerProcessError(self._broken)
         payload = record.raw if self._spec.takes_raw else (record.message_id, record.body)
         job = _Job(record, batch, payload, self._loop.create_future())
         self._queue.append(job)
@@ -148,7 +151,7 @@ class ProcessPool:
         """End all processes."""
         self._is_closed = True
         for slot in (*self._slots, *self._dying):
-            slot.close()
+            slot.close(is_busy=any(not job.future.done() for job in slot.jobs))
         if self._look is not None:
             self._look.cancel()
 
@@ -223,13 +226,13 @@ class ProcessPool:
     def _store(self, slot: Slot, kind: str, _frame: int, position: int, value: Any) -> None:
         self._take_done(slot)
         job = slot.jobs[position]
-        if not job.future.done() and not (slot.killed_for and slot.page.target[1] == position):
+        if not job.future.done() and position != slot.target:
             job.future.set_result(Failed(_restored(*value)) if kind == "failed" else value)
 
     def _take_done(self, slot: Slot) -> None:
         """End the records that have returned None."""
         jobs, page = slot.jobs, slot.page
-        while slot.seen < len(jobs):
+        while slot.seen < min(len(jobs), slot.target):
             future = jobs[slot.seen].future
             if page.is_done(slot.seen):
                 if not future.done():
@@ -243,6 +246,7 @@ class ProcessPool:
         self._take_done(slot)
         seconds, jobs = time.monotonic() - slot.sent_at, slot.jobs
         slot.jobs = ()
+        self._fail(jobs[:end], slot, "it went on")  # only the one that it is being ended for, if there is one
         self._requeue(jobs[end:])
         slot.records += end
         if self._is_worn(slot):
@@ -263,6 +267,12 @@ class ProcessPool:
             return False
         slot.weighed_at = now
         return private_bytes(slot.pid) > self._memory_share
+
+    def _fail(self, jobs: Sequence[_Job], slot: Slot, how: str) -> None:
+        """Fail the records that have not ended."""
+        for job in jobs:
+            if not job.future.done():
+                job.future.set_result(Failed(_error_of(slot.killed_for, how)))
 
     def _requeue(self, jobs: Sequence[_Job]) -> None:
         self._queue.extendleft(job for job in reversed(jobs) if not job.future.done())
@@ -287,6 +297,8 @@ class ProcessPool:
         elif seconds > _LONG_SECONDS and slot.running + 1 < len(slot.jobs) and slot.page.limit == NOTHING:
             slot.page.limit = slot.running + 1
             self._loop.call_later(_RECALL_SECONDS, self._recall, slot, slot.frame)
+        elif not slot.begun and time.monotonic() - slot.sent_at > _BEGIN_SECONDS:
+            self._kill(slot, "the worker process did not begin")
         elif timeout is not None and seconds and timeout - seconds < _LOOK_SECONDS:
             self._loop.call_later(timeout - seconds, self._look_at_one, slot, slot.frame)
 
@@ -342,20 +354,20 @@ class ProcessPool:
             try:
                 self._adopt(Child())
             except OSError as error:
-                self._break(f"no worker process can be started: {error}")
+                if not self._slots:
+                    self._break(f"no worker process can be started: {error}")
+                return
 
     def died(self, slot: Slot, how: str) -> None:
         """Decide about the records of a process that has ended: none that has not run to its end is done."""
         self._take_done(slot)
         begun, jobs, slot.jobs = slot.begun, slot.jobs, ()
         # Up to the record that runs, what is not known to be done may have been lost on its way.
-        for job in jobs[:begun]:
-            if not job.future.done():
-                job.future.set_result(Failed(_error_of(slot.killed_for, how)))
+        self._fail(jobs[:begun], slot, how)
         self._requeue(jobs[begun:])
         if not slot.is_ready and not slot.killed_for:
             self._early_deaths += 1
-            if self._early_deaths >= _EARLY_DEATHS:
+            if self._early_deaths >= _EARLY_DEATHS and not any(other.is_ready for other in self._slots):
                 self._break(f"the worker process ended while it started: {how}")
         self._replace(slot)
         self._dying.discard(slot)

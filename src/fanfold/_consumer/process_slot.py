@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode, new_page
@@ -38,7 +38,7 @@ class Child:
         self.page = Page(descriptor)
         passed = (theirs.fileno(), descriptor, life)
         try:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, "-c", _PROGRAM, *map(str, passed), *sys.path],
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
@@ -106,6 +106,8 @@ class Slot:
         """True once it has imported the handler."""
         self.killed_for: str = ""
         """Why it is being ended; empty otherwise."""
+        self.target: int = NOTHING
+        """Position of the record that it is being ended for: it fails, even if its handler still returns."""
         self.pid: int = child.process.pid
         """The id of the process."""
         self._child = child
@@ -161,7 +163,8 @@ class Slot:
             return
         self.killed_for = reason
         self.page.limit = 0  # nothing else starts
-        self.page.target = self.page.running[:2]
+        self.target = self.running
+        self.page.target = (self.frame, self.target)
         self._signal(signal.SIGTERM)
         self._loop.call_later(_KILL_SECONDS, self.kill_now)
 
@@ -181,12 +184,12 @@ class Slot:
             self._child.socket.shutdown(socket.SHUT_WR)
         self._loop.call_later(RETIRE_SECONDS, self.kill_now)
 
-    def close(self) -> None:
+    def close(self, *, is_busy: bool) -> None:
         """End the process, without notifying the owner: at once, if it runs a record."""
         if not self.has_died:
             self._detach()
             self._ended.set_result(None)
-            self._child.close(0.0 if self.jobs or not self.is_ready else RETIRE_SECONDS)
+            self._child.close(RETIRE_SECONDS if self.is_ready and not is_busy else 0.0)
 
     def _signal(self, number: signal.Signals) -> None:
         send = os.killpg if number is signal.SIGKILL else os.kill

@@ -3,6 +3,8 @@
 import gc
 import logging
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -150,9 +152,9 @@ def test_what_a_handler_prints_is_printed_in_whole_lines(capfd):
 # --- What cannot be stopped otherwise.
 
 
-@pytest.mark.parametrize("what", ["stick", "swallow", "stop"])
+@pytest.mark.parametrize("what", ["stick", "swallow", "ignore", "stop"])
 def test_a_record_that_takes_longer_than_its_timeout_is_ended_and_the_others_are_done(what):
-    """Code that holds the interpreter lock, ignores every exception, or has stopped its process."""
+    """Code that holds the interpreter lock, ignores every exception, returns after it, or has stopped its process."""
     bodies = [NOTHING] * 5 + [do(what)] + [NOTHING] * 30
     result = run(process_app.handler, *bodies, timeout=0.3)
     assert ids(result) == ["message-5"]
@@ -160,6 +162,16 @@ def test_a_record_that_takes_longer_than_its_timeout_is_ended_and_the_others_are
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, TimeoutError)
     assert str(outcome.error) == "the handler took longer than 0.3 s"
+
+
+def test_a_process_that_is_stopped_before_it_begins_is_replaced(monkeypatch):
+    """Its records run elsewhere."""
+    monkeypatch.setattr("fanfold._consumer.process_pool._BEGIN_SECONDS", 0.2)
+    consumer = process_app.one.with_settings(timeout=5)
+    (outcome,) = consumer.invoke(make_event(do("pid")), make_context(30)).outcomes
+    os.kill(outcome.value, signal.SIGSTOP)
+    assert kinds(consumer.invoke(make_event(NOTHING), make_context(30))) == [Done]
+    consumer.close()
 
 
 def test_the_finally_blocks_of_a_record_that_is_ended_run(tmp_path):
@@ -202,6 +214,32 @@ def test_a_keyboard_interrupt_of_a_handler_reaches_the_invocation():
 
 
 # --- Processes.
+
+
+def test_a_system_without_process_descriptors_and_anonymous_files_notices_deaths_too(monkeypatch):
+    """As on macOS."""
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.delattr(os, "memfd_create")
+    consumer = process_app.handler.with_settings(timeout=0.3)
+    assert ids(consumer.invoke(make_event(NOTHING, do("stick"), NOTHING), make_context(20))) == ["message-1"]
+    assert ids(consumer.invoke(make_event(NOTHING, do("die"), NOTHING), make_context(20))) == ["message-1"]
+    consumer.close()
+
+
+def test_a_process_ends_with_its_parent_where_the_kernel_sends_no_signal(tmp_path):
+    """As on macOS: a thread of the process notices it between two bytecodes."""
+    program = (
+        "import fcntl, sys\n"
+        "del fcntl.F_SETSIG\n"
+        "from fanfold._consumer.process_child import _die_with_parent\n"
+        "_die_with_parent(int(sys.argv[1]))\n"
+        "while True: pass\n"
+    )
+    reads, writes = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", program, str(reads)], pass_fds=[reads])
+    os.close(reads)
+    os.close(writes)
+    assert process.wait(20) == 1
 
 
 def test_a_process_is_replaced_after_its_number_of_records():
