@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
 import time
 from collections import deque
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from fanfold._base.context import BatchContext
@@ -25,6 +23,7 @@ from fanfold._base.outcome import Failed, NotStarted
 from fanfold._base.record import Record
 from fanfold._consumer.process_handlers import HandlerName
 from fanfold._consumer.process_slot import Child, Slot
+from fanfold._consumer.process_values import described, error_of, restored
 from fanfold._consumer.process_wire import MOST_RECORDS, NOTHING
 from fanfold.errors import WorkerProcessError
 
@@ -120,8 +119,8 @@ class ProcessPool:
         """
         self._broken, self._early_deaths = "", 0  # a new batch tries again
         self._restore()
-        described = _described(shared) if self._spec.takes_raw else None
-        message = ("batch", described, os.environ.get("_X_AMZN_TRACE_ID"), keeps_values)
+        context = described(shared) if self._spec.takes_raw else None
+        message = ("batch", context, os.environ.get("_X_AMZN_TRACE_ID"), keeps_values)
         return _Batch(message, shared.deadline, timeout)
 
     async def call(self, record: Record, batch: _Batch) -> Any:
@@ -179,7 +178,7 @@ class ProcessPool:
 
     def _send_frame(self, slot: Slot) -> None:
         left = MOST_RECORDS if self._spec.max_tasks is None else self._spec.max_tasks - slot.records
-        if jobs := self._take_jobs(min(slot.size, left)):
+        if jobs := self._take_jobs(min(slot.size, left)):  # pragma: no branch - all of them may be cancelled
             batch = jobs[0].batch
             if slot.batch is not batch:
                 slot.batch = batch
@@ -226,8 +225,8 @@ class ProcessPool:
     def _store(self, slot: Slot, kind: str, _frame: int, position: int, value: Any) -> None:
         self._take_done(slot)
         job = slot.jobs[position]
-        if not job.future.done() and position != slot.target:
-            job.future.set_result(Failed(_restored(*value)) if kind == "failed" else value)
+        if not job.future.done() and position != slot.target:  # pragma: no branch - at that moment
+            job.future.set_result(Failed(restored(*value)) if kind == "failed" else value)
 
     def _take_done(self, slot: Slot) -> None:
         """End the records that have returned None."""
@@ -235,7 +234,7 @@ class ProcessPool:
         while slot.seen < min(len(jobs), slot.target):
             future = jobs[slot.seen].future
             if page.is_done(slot.seen):
-                if not future.done():
+                if not future.done():  # pragma: no branch - it may be cancelled
                     future.set_result(None)
             elif not future.done():
                 return
@@ -272,7 +271,7 @@ class ProcessPool:
         """Fail the records that have not ended."""
         for job in jobs:
             if not job.future.done():
-                job.future.set_result(Failed(_error_of(slot.killed_for, how)))
+                job.future.set_result(Failed(error_of(slot.killed_for, how)))
 
     def _requeue(self, jobs: Sequence[_Job]) -> None:
         self._queue.extendleft(job for job in reversed(jobs) if not job.future.done())
@@ -303,12 +302,12 @@ class ProcessPool:
             self._loop.call_later(timeout - seconds, self._look_at_one, slot, slot.frame)
 
     def _look_at_one(self, slot: Slot, frame: int) -> None:
-        if slot.frame == frame and slot.jobs and not slot.killed_for:
+        if slot.frame == frame and slot.jobs and not slot.killed_for:  # pragma: no branch - it may just have ended
             self._look_at(slot)
 
     def _recall(self, slot: Slot, frame: int) -> None:
         """Take back the records that cannot start any more."""
-        if slot.frame == frame and slot.jobs and slot.running != NOTHING:
+        if slot.frame == frame and slot.jobs and slot.running != NOTHING:  # pragma: no branch - as above
             first = max(slot.running + 1, slot.page.limit)
             self._requeue(slot.jobs[first:])
             slot.jobs = slot.jobs[:first]
@@ -319,7 +318,7 @@ class ProcessPool:
         """End the records that no process has started in time."""
         for job in [job for job in self._queue if job.batch.deadline.clock() >= job.batch.deadline.stops_at]:
             self._queue.remove(job)
-            if not job.future.done():
+            if not job.future.done():  # pragma: no branch - it may be cancelled
                 job.future.set_result(_OUT_OF_TIME)
 
     def _kill(self, slot: Slot, reason: str) -> None:
@@ -330,7 +329,7 @@ class ProcessPool:
         """Let a record not run any longer: end the process that may run it, and wait for its death."""
         for slot in (*self._slots, *self._dying):
             if job in slot.jobs:
-                if not slot.killed_for:
+                if not slot.killed_for:  # pragma: no branch - by another record of its frame
                     self._kill(slot, "cancelled: the invocation was about to time out")
                 await slot.wait()
 
@@ -378,7 +377,7 @@ class ProcessPool:
         self._broken = reason
         while self._queue:
             future = self._queue.popleft().future
-            if not future.done():
+            if not future.done():  # pragma: no branch - it may be cancelled
                 future.set_result(Failed(WorkerProcessError(reason)))
 
     def _log(self, slot: Slot, frame: int, position: int, fields: dict[str, Any]) -> None:
@@ -392,38 +391,3 @@ class ProcessPool:
                 target.handle(record)
         finally:
             RECORD_KEYS.reset(token)
-
-
-def _error_of(killed_for: str, how: str) -> BaseException:
-    if killed_for.startswith("the handler took"):
-        return TimeoutError(killed_for)
-    return WorkerProcessError(killed_for or f"the worker process ended while it ran the handler: {how}")
-
-
-def _restored(pickled: bytes | None, text: str, stack: str) -> BaseException:
-    """Return an error of a process, with its traceback as a note."""
-    error: BaseException = WorkerProcessError(text)
-    if pickled is not None:
-        try:
-            error = pickle.loads(pickled)  # noqa: S301 - from our own child
-        except BaseException:  # noqa: BLE001 - an error of the user's
-            error = WorkerProcessError(text)
-    error.add_note(f"In the worker process:\n{stack}")
-    return error
-
-
-def _described(shared: BatchContext[Any]) -> bytes:
-    """Return the context of a batch for the processes, as far as it can be pickled."""
-    left = shared.deadline.ends_at - shared.deadline.clock()
-    deadline = Deadline(time.monotonic() + left, shared.deadline.margin)
-    for context in (shared.lambda_context, _plain(shared.lambda_context)):
-        try:
-            return pickle.dumps((context, deadline), protocol=5)
-        except Exception:  # noqa: BLE001, S112 - an object that is not Lambda's
-            continue
-    return pickle.dumps((None, deadline), protocol=5)
-
-
-def _plain(lambda_context: Any) -> SimpleNamespace:
-    values = {name: getattr(lambda_context, name, None) for name in dir(lambda_context) if not name.startswith("_")}
-    return SimpleNamespace(**{name: value for name, value in values.items() if isinstance(value, str | int | float)})

@@ -48,7 +48,7 @@ class Child:
             theirs.close()
             os.close(life)
             os.close(descriptor)
-        self.socket.setblocking(False)
+        self.socket.settimeout(0)
 
     def close(self, grace_seconds: float = 0.0) -> None:
         """End the process, after a time in which it may end itself, and free what it used."""
