@@ -13,7 +13,7 @@ from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.record import Record
 from fanfold._consumer.classify import split_list_result
-from fanfold._consumer.decode import Decode, decoder
+from fanfold._consumer.decode import Decode, decoder, needs_record
 from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_group_at_failure
 from fanfold.errors import ConfigurationError
 
@@ -96,7 +96,7 @@ def bind_here(function: Callable[..., Any]) -> Callable[[BatchContext[Any]], Cal
 def takes_only_body(function: Callable[..., Any]) -> bool:
     """Return whether a handler needs no more of a record than its body."""
     body, context = _parameters(function, getattr(function, "__qualname__", repr(function)))
-    return context is None and (body.annotation in (str, dict, list) or body.annotation is inspect.Parameter.empty)
+    return context is None and not needs_record(body.annotation)
 
 
 def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:

@@ -100,7 +100,7 @@ class ProcessPool:
         """Why no process can run the handler; empty if one can."""
         self._early_deaths = 0
         self._look: asyncio.TimerHandle | None = None
-        self._is_closed = False
+        self._is_closed = self._is_feeding = False
         self._processes = processes
         self._memory_share = memory_share
         for child in started:
@@ -136,7 +136,9 @@ class ProcessPool:
         payload = record.raw if self._spec.takes_raw else (record.message_id, record.body)
         job = _Job(record, batch, payload, self._loop.create_future())
         self._queue.append(job)
-        self._feed()
+        if not self._is_feeding:
+            self._is_feeding = True
+            self._loop.call_soon(self._feed)  # with what other workers add until then
         try:
             result = await job.future
         except asyncio.CancelledError:
@@ -168,6 +170,7 @@ class ProcessPool:
 
     def _feed(self) -> None:
         """Send records to the processes that have none."""
+        self._is_feeding = False
         for slot in self._slots:
             if not self._queue:
                 break

@@ -185,6 +185,7 @@ async def test_a_process_that_dies_between_two_records_loses_none():
 
 async def test_a_record_for_which_no_process_is_free_in_time_is_not_started():
     async with opened(process_app.handler.function) as pool:
+        await pool.call(record_of(NOTHING), pool.begin(shared(), None, keeps_values=True))
         late = pool.begin(shared(0.0), None, keeps_values=True)
         assert await pool.call(record_of(NOTHING), late) == fanfold.NotStarted("the invocation was about to time out")
 
