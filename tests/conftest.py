@@ -15,7 +15,7 @@ from fanfold._stack.emulator import LocalStack
 from shared_stack import shared_stack
 
 # No deadlines, so that results do not depend on the load of the machine.
-# `make deep` runs every property on the number of examples that it asks for, `make test` and `make check` on at most these.
+# `make deep` runs each property on all examples that it asks for; `make test` and `make check`, on at most these.
 settings.register_profile("deep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("test", settings.get_profile("deep"), max_examples=25)
 settings.register_profile("inner", settings.get_profile("deep"), max_examples=10)
