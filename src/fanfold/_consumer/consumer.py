@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from fanfold._base.callables import find_layer, is_coroutine_function
 from fanfold._base.context import BatchContext
@@ -86,6 +86,8 @@ class Consumer(Generic[P, T]):
         self._added_observers: list[Observer] = []
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             preload(settings, self.dead_letter_queue_url)
+            if self._batches.processes is not None:
+                self._batches.processes.start()
         self.__signature__: inspect.Signature = inspect.Signature(
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
         )
@@ -242,6 +244,8 @@ class Consumer(Generic[P, T]):
     @functools.cached_property
     def _allowed_concurrency(self) -> int:
         """The concurrency that the limits of this process allow; read, checked, and logged at the first batch."""
+        if self._batches.processes is not None:
+            return self._batches.processes.records
         is_fixed = adjusting_concurrency(self.settings) is None
         return clamp_concurrency(self.concurrency, threads=self._on_threads, warns=is_fixed)
 
@@ -311,6 +315,8 @@ def consumer(
     concurrency: Concurrency = ...,
     timeout: float | None = ...,
     chunk_size: int | None = ...,
+    processes: int | Literal["auto"] | None = ...,
+    max_tasks_per_process: int | None = ...,
     backoff: Backoff | None = ...,
     reject_on: RejectOn | None = ...,
     dead_letter_queue_url: str | None = ...,

@@ -30,6 +30,8 @@ AUTO: Final = "auto"
 Concurrency: TypeAlias = "int | Literal['auto'] | Auto"
 """A fixed number of concurrent handlers, or a limit that adjusts itself."""
 
+_DEFAULT_CONCURRENCY: Final = 10
+
 Opener = TypeVar("Opener")
 
 
@@ -51,7 +53,7 @@ class Settings(Options):
         ConfigurationError: If a setting is invalid.
     """
 
-    concurrency: Concurrency = 10
+    concurrency: Concurrency = _DEFAULT_CONCURRENCY
     """Maximum number of handlers that run concurrently in one process, at least 1; invocations that overlap there share
     it. ``"auto"``, or ``fanfold.Auto`` with bounds, for a limit that adjusts itself to the service that the handlers
     call. ``FANFOLD_CONCURRENCY`` overrides it."""
@@ -60,6 +62,13 @@ class Settings(Options):
     deadline of the invocation."""
     chunk_size: int | None = None
     """Maximum number of bodies in one call of a handler that takes lists; None for a handler that takes one body."""
+    processes: int | Literal["auto"] | None = None
+    """Number of worker processes that run a ``def`` handler, each one record at a time, in place of threads. They use
+    every vCPU, and code that holds the interpreter lock is stopped at its ``timeout``. ``"auto"`` for the vCPUs that
+    there are; None for threads."""
+    max_tasks_per_process: int | None = None
+    """Number of records after which a worker process is replaced, for handlers that leak memory; None for no limit. A
+    process that takes more than its share of the function's memory is replaced in any case."""
     backoff: Backoff | None = None
     """Delay until a failed message is redelivered; None for the queue's visibility timeout."""
     reject_on: RejectOn | None = None
@@ -107,9 +116,11 @@ class Settings(Options):
 
     def _check(self) -> None:
         _check_concurrency(self.concurrency)
-        for name in ("chunk_size", "tenant_concurrency"):
+        for name in ("chunk_size", "tenant_concurrency", "max_tasks_per_process"):
             if getattr(self, name) is not None:
                 check_count(getattr(self, name), name)
+        if self.processes is not None:
+            self._check_processes()
         _check_number(self.timeout, "timeout", "a number of seconds greater than 0", above=0)
         _check_number(self.deadline_margin, "deadline_margin", "0 seconds or more", minimum=0)
         _check_number(self.starts_per_second, "starts_per_second", "a number greater than 0", above=0)
@@ -127,6 +138,16 @@ class Settings(Options):
         if self.tenant is not None and not self.is_fair:
             raise ConfigurationError("tenant has no effect without fair=True or tenant_concurrency; set one of them")
         _check_observers(self.observers)
+
+    def _check_processes(self) -> None:
+        if self.processes != "auto":
+            check_count(self.processes, "processes", ' or "auto"')
+        if self.chunk_size is not None:
+            raise ConfigurationError("processes and chunk_size cannot be combined; remove one of them")
+        if self.concurrency not in {_DEFAULT_CONCURRENCY, self.processes}:
+            raise ConfigurationError(
+                f"processes={self.processes!r} is the concurrency: remove concurrency={self.concurrency!r}"
+            )
 
     @property
     def is_fair(self) -> bool:
