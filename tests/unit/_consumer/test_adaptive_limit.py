@@ -60,18 +60,21 @@ def run_both(event: Any, create: Callable[[], ScriptedLimit], **options: Any) ->
 
 
 def test_a_batch_has_no_more_workers_than_the_limit():
+    """In tasks and on threads."""
     for result, meter in run_both(make_event(*range(20)), lambda: ScriptedLimit(3)):
         assert kinds(result) == [Done] * 20
         assert max(meter.seen) <= 3
 
 
 def test_more_records_run_when_the_limit_rises():
+    """Workers start while the batch runs."""
     for result, meter in run_both(make_event(*range(40)), lambda: ScriptedLimit(1, *range(2, 9))):
         assert kinds(result) == [Done] * 40
         assert max(meter.seen) == 8
 
 
 def test_fewer_records_run_when_the_limit_falls():
+    """Workers end after their record."""
     for result, meter in run_both(make_event(*range(40)), lambda: ScriptedLimit(8, *[2] * 40)):
         assert kinds(result) == [Done] * 40
         assert max(meter.seen[-20:]) <= 2
@@ -80,12 +83,14 @@ def test_fewer_records_run_when_the_limit_falls():
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=30), st.integers(1, 30))
 def test_every_record_runs_once_however_the_limit_moves(workers: list[int], count: int):
+    """It may change after each record."""
     for result, meter in run_both(make_event(*range(count)), lambda: ScriptedLimit(*workers)):
         assert kinds(result) == [Done] * count
         assert len(meter.seen) == count
 
 
 def test_the_limit_is_notified_of_what_each_record_returned_or_raised():
+    """With the number of records in flight."""
     limit, error = ScriptedLimit(1), OverloadedError()
 
     async def handler(record: Record) -> str:
@@ -109,6 +114,7 @@ def test_records_that_may_not_start_in_time_are_not_started_and_their_messages_a
 
 
 def test_records_in_flight_end_when_the_others_may_not_start():
+    """The others are not started, and delayed."""
     settler, deadline = AcceptingAll(), Deadline.after(60)
     limit = ScriptedLimit(1)
 
@@ -136,6 +142,7 @@ def test_a_message_that_an_overloaded_service_refused_is_delayed_for_at_least_th
 
 
 def test_other_failures_without_a_backoff_keep_the_visibility_timeout():
+    """No call of SQS is made for them."""
     settler = AcceptingAll()
 
     async def handler(record: Record) -> None:
@@ -146,6 +153,7 @@ def test_other_failures_without_a_backoff_keep_the_visibility_timeout():
 
 
 def test_the_rest_of_a_group_is_delayed_with_the_message_that_the_service_refused():
+    """The group keeps its order."""
     settler = AcceptingAll()
 
     async def handler(record: Record) -> None:

@@ -23,6 +23,7 @@ class ThrottledError(Exception):
 
 
 def test_a_service_without_a_limit_is_given_more_records_than_at_first():
+    """It starts with ten."""
     most = running = 0
 
     @fanfold.consumer(concurrency="auto")
@@ -39,6 +40,8 @@ def test_a_service_without_a_limit_is_given_more_records_than_at_first():
 
 
 def test_a_def_handler_finds_its_limit_too():
+    """Its workers are threads."""
+
     @fanfold.consumer(concurrency=Auto(minimum=2, maximum=20))
     def handler(body: int) -> None:
         threading.Event().wait(0.002)
@@ -65,6 +68,7 @@ def test_nothing_starts_before_the_service_may_be_called_again_and_what_cannot_s
 
 
 def test_a_predicate_of_the_users_means_overload():
+    """Every record fails, and the batch ends."""
     settler = AcceptingAll()
 
     @fanfold.consumer(concurrency=Auto(overload_on=ValueError), settler=settler)
@@ -139,6 +143,8 @@ async def test_an_async_handler_that_never_awaits_keeps_its_limit():
 
 
 async def test_batches_of_a_session_share_what_was_learned():
+    """Three batches run concurrently."""
+
     @fanfold.consumer(concurrency="auto")
     async def handler(body: Any) -> None:
         await asyncio.sleep(0.001)

@@ -40,17 +40,20 @@ def started(event: Any, **changes: Any) -> list[int]:
 
 
 def test_tenants_take_turns():
+    """Each round has a record of every tenant."""
     assert started(event_of("a", "a", "a", "b", "b", "c"), fair=True) == [0, 3, 5, 1, 4, 2]
     assert started(event_of("a", "a", "b")) == [0, 1, 2]
 
 
 def test_a_tenant_can_be_a_field_of_the_body_or_what_a_function_returns():
+    """Otherwise it is the message group."""
     event = make_event({"n": 0, "shop": 1}, {"n": 1, "shop": 1}, {"n": 2, "shop": 2})
     assert started(event, fair=True, tenant="shop") == [0, 2, 1]
     assert started(event, fair=True, tenant=lambda record: record.body[-2]) == [0, 2, 1]
 
 
 def test_a_fifo_queue_keeps_its_order():
+    """Its message groups are not tenants."""
     event = fifo_event(("a", {"n": 0}), ("a", {"n": 1}), ("b", {"n": 2}))
     assert started(event, fair=True, tenant_concurrency=1) == started(event) == [0, 1, 2]
 
@@ -94,6 +97,7 @@ class Places:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from("aaab"), min_size=1, max_size=25), st.integers(1, 3), st.integers(1, 8))
 def test_no_tenant_has_more_records_in_flight_than_its_limit_and_every_record_runs(kind, tenants, limit, concurrency):
+    """With any batch, limit and concurrency."""
     places, release = Places(), threading.Event()
 
     async def run(tenant: str) -> None:
@@ -140,6 +144,8 @@ def test_the_limit_of_a_tenant_is_used_while_it_has_records():
 
 
 def test_a_record_that_times_out_frees_the_place_of_its_tenant():
+    """The next record of the tenant runs."""
+
     @fanfold.consumer(concurrency=2, tenant_concurrency=1, timeout=0.05)
     async def handler(body: dict[str, Any]) -> None:
         if body["n"] == 0:
@@ -151,6 +157,7 @@ def test_a_record_that_times_out_frees_the_place_of_its_tenant():
 
 
 def test_lists_are_cut_within_a_tenant():
+    """A list has records of one tenant."""
     lists: list[list[int]] = []
 
     @fanfold.consumer(chunk_size=2, concurrency=1, fair=True)
