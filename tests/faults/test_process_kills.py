@@ -82,6 +82,7 @@ def kill_at_random(folder: Path, *, records: int, kills: int, seed: int) -> tupl
 
 
 def test_no_record_is_acknowledged_that_has_not_run_to_its_end_whenever_processes_die(tmp_path):
+    """SIGKILL and SIGSEGV reach processes that run, start, or wait."""
     failed, kills = kill_at_random(tmp_path, records=4_000, kills=10, seed=1)
     assert kills > 0
     assert failed <= kills  # a death fails no more than the record that ran

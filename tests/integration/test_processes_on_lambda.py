@@ -57,6 +57,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_batches_get_their_responses_cold_warm_and_after_kills_and_crashes(tmp_path):
+    """Each failure has one message; the next batch has both processes again."""
     with function(tmp_path, APP) as running:
         assert running.invoke(NOTHING, NOTHING, {"do": "fail"}).failed_ids == ["message-2"]
         for _ in range(5):
@@ -70,6 +71,7 @@ def test_batches_get_their_responses_cold_warm_and_after_kills_and_crashes(tmp_p
 
 
 def test_the_response_to_a_stuck_record_arrives_before_the_timeout_and_nothing_runs_after_it(tmp_path):
+    """The process is ended at the deadline, although the handler has no timeout."""
     source = APP.replace("timeout=1", "deadline_margin=0.8")
     with function(tmp_path, source) as running:
         response = running.invoke(NOTHING, {"do": "stick"}, NOTHING, seconds=2)
@@ -79,6 +81,7 @@ def test_the_response_to_a_stuck_record_arrives_before_the_timeout_and_nothing_r
 
 
 def test_processes_go_on_after_the_execution_environment_was_frozen(tmp_path):
+    """All processes are stopped and continued, as by Lambda between two invocations."""
     with function(tmp_path, APP) as running:
         assert running.invoke(NOTHING).failed_ids == []
         pids = [*children(running), running.process.pid]
@@ -92,6 +95,7 @@ def test_processes_go_on_after_the_execution_environment_was_frozen(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_processes_end_with_the_function_even_inside_a_regular_expression(tmp_path, number):
+    """The kernel ends them when the life pipe is closed."""
     with function(tmp_path, APP.replace("timeout=1", "timeout=60")) as running:
         assert running.invoke(NOTHING, NOTHING).failed_ids == []
         pids = children(running)

@@ -1,8 +1,8 @@
 """The program of a worker process: run the records that the consumer sends, one after another.
 
 The consumer can stop it at any moment. SIGTERM raises ``Interrupted`` in the handler, if the record that it is meant
-for still runs, so that its ``finally`` blocks run; SIGKILL follows. The process ends when the consumer's process ends, even
-inside a regular expression: the kernel sends SIGKILL when the last writer of the life pipe has closed it.
+for still runs, so that its ``finally`` blocks run; SIGKILL follows. The process ends when the consumer's process ends,
+even inside a regular expression: the kernel sends SIGKILL when the last writer of the life pipe has closed it.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ async def opened(function: Any = process_app.act, **settings: Any) -> AsyncItera
 
 
 async def test_processes_that_were_started_during_init_run_the_first_batch(monkeypatch):
+    """Lambda does not limit the CPU during the init phase."""
     processes = Processes(process_app.handler.function, fanfold.Settings(processes=2))
     processes.start()
     pool = processes.open(None)
@@ -59,6 +60,7 @@ async def test_processes_that_were_started_during_init_run_the_first_batch(monke
 
 
 def test_no_process_is_started_for_a_snapshot_or_before_the_function_is_forked(monkeypatch):
+    """SnapStart and Managed Instances."""
     processes = Processes(process_app.handler.function, fanfold.Settings(processes=2))
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     processes.start()
@@ -69,6 +71,7 @@ def test_no_process_is_started_for_a_snapshot_or_before_the_function_is_forked(m
 
 
 async def test_a_forked_process_does_not_use_the_processes_of_its_parent():
+    """Both would read from the same socket."""
     processes = Processes(process_app.handler.function, fanfold.Settings(processes=1))
     processes.start()
     (started,) = processes._started
@@ -80,17 +83,20 @@ async def test_a_forked_process_does_not_use_the_processes_of_its_parent():
 
 
 async def test_each_record_fails_in_one_line_if_no_process_can_be_started(monkeypatch):
+    """The limit of processes is reached."""
+
     def refuse() -> Child:
         raise OSError("too many processes")
 
     monkeypatch.setattr(process_pool, "Child", refuse)
     async with opened() as pool:
         batch = pool.begin(shared(), None, keeps_values=True)
-        with pytest.raises(WorkerProcessError, match="^no worker process can be started: too many processes$"):
+        with pytest.raises(WorkerProcessError, match=r"^no worker process can be started: too many processes$"):
             await pool.call(record_of(NOTHING), batch)
 
 
 async def test_the_other_processes_go_on_if_one_cannot_be_replaced(monkeypatch):
+    """One of two dies at the limit of processes."""
     async with opened(process_app.handler.function, processes=2) as pool:
         batch = pool.begin(shared(), None, keeps_values=True)
         await asyncio.gather(*(pool.call(record_of(NOTHING), batch) for _ in range(4)))
@@ -106,6 +112,7 @@ async def test_the_other_processes_go_on_if_one_cannot_be_replaced(monkeypatch):
 
 
 async def test_a_handler_that_its_module_does_not_register_fails_in_one_line():
+    """The error names the module and the handler."""
     async with opened(process_app.act) as pool:
         batch = pool.begin(shared(), None, keeps_values=True)
         with pytest.raises(
@@ -118,6 +125,7 @@ async def test_a_handler_that_its_module_does_not_register_fails_in_one_line():
 
 
 async def test_large_bodies_travel_in_small_frames_and_batches_in_different_ones():
+    """Each body is 100 KB, and a frame has at most 256 KB."""
     async with opened(process_app.handler.function) as pool:
         batches = [pool.begin(shared(), None, keeps_values=True) for _ in range(2)]
         bodies = [{"do": "return", "value": "x" * 100_000}] * 12
@@ -127,6 +135,7 @@ async def test_large_bodies_travel_in_small_frames_and_batches_in_different_ones
 
 
 async def test_a_record_that_is_cancelled_while_it_waits_does_not_run():
+    """It would end its process."""
     async with opened(process_app.handler.function) as pool:
         batch = pool.begin(shared(), None, keeps_values=True)
         first = asyncio.ensure_future(pool.call(record_of({"do": "sleep", "value": 0.1}), batch))
@@ -140,6 +149,7 @@ async def test_a_record_that_is_cancelled_while_it_waits_does_not_run():
 
 
 async def test_a_process_above_its_share_of_the_memory_is_replaced(monkeypatch):
+    """The share is half a megabyte."""
     monkeypatch.setattr(process_pool, "_WEIGH_SECONDS", 0.0)
     pool = Processes(process_app.handler.function, fanfold.Settings(processes=1)).open(1024 * 1024)
     batch = pool.begin(shared(), None, keeps_values=True)
@@ -149,6 +159,7 @@ async def test_a_process_above_its_share_of_the_memory_is_replaced(monkeypatch):
 
 
 async def test_the_memory_of_the_consumer_includes_that_of_its_processes():
+    """The memory guard decides from the sum."""
     async with opened(process_app.handler.function) as pool:
         batch = pool.begin(shared(), None, keeps_values=True)
         await pool.call(record_of(NOTHING), batch)
@@ -162,6 +173,7 @@ async def test_the_memory_of_the_consumer_includes_that_of_its_processes():
 
 
 async def test_a_log_record_of_a_process_that_dies_at_once_is_not_lost(caplog):
+    """Its frame is not the current one; the level of the logger applies."""
     async with opened(process_app.handler.function) as pool:
         batch = pool.begin(shared(), None, keeps_values=True)
         await pool.call(record_of({"do": "log", "value": 1}), batch)
@@ -176,6 +188,7 @@ async def test_a_log_record_of_a_process_that_dies_at_once_is_not_lost(caplog):
 
 
 async def test_a_process_that_dies_between_two_records_loses_none():
+    """The next record runs in another process."""
     async with opened(process_app.handler.function) as pool:
         batch = pool.begin(shared(), None, keeps_values=True)
         await pool.call(record_of(NOTHING), batch)
@@ -184,6 +197,7 @@ async def test_a_process_that_dies_between_two_records_loses_none():
 
 
 async def test_a_record_for_which_no_process_is_free_in_time_is_not_started():
+    """It is redelivered."""
     async with opened(process_app.handler.function) as pool:
         await pool.call(record_of(NOTHING), pool.begin(shared(), None, keeps_values=True))
         late = pool.begin(shared(0.0), None, keeps_values=True)
@@ -191,6 +205,7 @@ async def test_a_record_for_which_no_process_is_free_in_time_is_not_started():
 
 
 def test_processes_are_as_many_as_cpus_outside_of_lambda_and_refused_without_signals(monkeypatch):
+    """macOS has no affinity, and Windows no process groups."""
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     assert Processes(process_app.act, fanfold.Settings(processes="auto")).count == 3
@@ -203,6 +218,8 @@ def test_processes_are_as_many_as_cpus_outside_of_lambda_and_refused_without_sig
 
 
 def test_a_consumer_in_a_worker_process_only_registers_its_function():
+    """It starts nothing, and loads no event loop."""
+
     def function(body: object) -> None: ...
 
     plain, other = consumer(function), consumer(processes=2)(lambda body: None)
@@ -230,7 +247,8 @@ class Odd:
 
 
 def test_a_context_that_cannot_be_pickled_keeps_its_plain_values():
-    context, deadline = pickle.loads(described(BatchContext(Odd(), Deadline.after(5), None)))
+    """Strings and numbers, and the deadline."""
+    context, deadline = pickle.loads(described(BatchContext(Odd(), Deadline.after(5), None)))  # noqa: S301 - from here
     assert context.aws_request_id == "id"
     assert 4 < deadline.remaining() <= 5
 
@@ -247,11 +265,13 @@ class Unloadable:
 
 
 def test_an_error_that_cannot_be_unpickled_keeps_its_text():
+    """Its traceback is a note."""
     error = restored(pickle.dumps(Unloadable()), "Odd: text", "stack")
     assert str(error) == "Odd: text"
     assert error.__notes__ == ["In the worker process:\nstack"]
 
 
 def test_the_error_of_a_killed_record_says_why():
+    """A timeout is a TimeoutError."""
     assert isinstance(error_of("the handler took longer than 1 s", "signal SIGKILL"), TimeoutError)
     assert str(error_of("", "exit code 3")) == "the worker process ended while it ran the handler: exit code 3"

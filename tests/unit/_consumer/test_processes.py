@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +30,12 @@ def do(what: str, value: object = None) -> dict[str, object]:
 
 def run(handler: Any, *bodies: Any, seconds: float = 30, **changes: Any) -> fanfold.BatchResult:
     """Process a batch as Lambda does."""
-    return (handler.with_settings(**changes) if changes else handler).invoke(make_event(*bodies), make_context(seconds))
+    consumer = handler.with_settings(**changes) if changes else handler
+    try:
+        return consumer.invoke(make_event(*bodies), make_context(seconds))
+    finally:
+        if changes:
+            consumer.close()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,6 +54,7 @@ def pools() -> list[ProcessPool]:
 
 
 def test_every_record_runs_in_a_worker_process():
+    """None runs in the process of the consumer."""
     result = run(process_app.handler, *[do("pid")] * 20)
     pids = {outcome.value for outcome in result.outcomes if isinstance(outcome, Done)}
     assert len(pids) in {1, 2}
@@ -55,18 +62,21 @@ def test_every_record_runs_in_a_worker_process():
 
 
 def test_values_are_returned_if_something_reads_them():
+    """Otherwise they are not sent."""
     result = run(process_app.handler, do("return", [1, {"a": None}]), NOTHING, do("return", ""))
     assert result.outcomes == [Done([1, {"a": None}]), Done(), Done("")]
     assert process_app.handler(make_event(do("return a function")), make_context(10)) == {"batchItemFailures": []}
 
 
 def test_a_value_that_cannot_be_sent_fails_its_record():
+    """The error says so."""
     (outcome,) = run(process_app.handler, do("return a function")).outcomes
     assert isinstance(outcome, Failed)
     assert str(outcome.error).startswith("the handler returned a value that cannot be sent to the consumer:")
 
 
 def test_an_error_keeps_its_type_its_text_and_its_traceback():
+    """The traceback of the process is a note of the error."""
     (outcome,) = run(process_app.handler, do("raise")).outcomes
     assert isinstance(outcome, Failed)
     assert type(outcome.error) is ValueError
@@ -75,6 +85,7 @@ def test_an_error_keeps_its_type_its_text_and_its_traceback():
 
 
 def test_an_error_that_cannot_be_rebuilt_keeps_its_text():
+    """Its constructor takes other arguments than its text."""
     (outcome,) = run(process_app.handler, do("raise unpicklable")).outcomes
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, WorkerProcessError)
@@ -82,6 +93,7 @@ def test_an_error_that_cannot_be_rebuilt_keeps_its_text():
 
 
 def test_decisions_of_the_handler_are_outcomes():
+    """A retry, a rejection, an exit, and a coroutine that nothing awaits."""
     result = run(process_app.handler, do("retry"), do("reject"), do("exit"), do("return a coroutine"))
     assert kinds(result) == [Retrying, Rejected, Failed, Failed]
     assert result.outcomes[0].after == 7
@@ -89,22 +101,26 @@ def test_decisions_of_the_handler_are_outcomes():
 
 
 def test_a_body_that_cannot_be_decoded_is_rejected():
+    """The process decodes it."""
     event = make_event(NOTHING, NOTHING)
     event["Records"][0]["body"] = "{"
     assert kinds(process_app.handler.invoke(event, make_context(10))) == [Rejected, Done]
 
 
 def test_permanent_errors_are_rejected_by_types_and_by_predicates():
+    """A predicate that cannot be pickled is that of the handler module."""
     assert kinds(run(process_app.one, do("raise"), reject_on=ValueError)) == [Rejected]
     assert kinds(run(process_app.rejecting, do("raise"), do("die"))) == [Rejected, Failed]
 
 
 def test_the_context_of_a_handler_is_that_of_its_record():
+    """Its receive count, message id, request id and deadline."""
     assert run(process_app.with_context, 1).outcomes == [Done((1, "message-0", make_context().aws_request_id, True))]
     assert run(process_app.of_record, 1).outcomes == [Done("1")]
 
 
 def test_each_process_enters_the_lifespan_and_leaves_it_when_it_ends(tmp_path, monkeypatch):
+    """The consumer does not enter it."""
     ended = tmp_path / "ended"
     monkeypatch.setenv("PROCESS_APP_ENDED", str(ended))
     (outcome,) = run(process_app.with_lifespan, 1).outcomes
@@ -115,16 +131,19 @@ def test_each_process_enters_the_lifespan_and_leaves_it_when_it_ends(tmp_path, m
 
 
 def test_a_factory_that_runs_at_the_import_creates_different_handlers():
+    """They have the same qualified name."""
     assert run(process_app.second, 1).outcomes == [Done(2)]
     assert run(process_app.first, 1).outcomes == [Done(1)]
 
 
 def test_the_trace_id_of_the_invocation_goes_along(monkeypatch):
+    """It is in the environment of the process."""
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-2-3")
     assert run(process_app.handler, do("trace")).outcomes == [Done("Root=1-2-3")]
 
 
 def test_log_records_go_to_the_handlers_of_the_consumer_with_the_id_of_their_message(caplog):
+    """With their message formatted, and their extra values."""
     from fanfold._base.log_context import record_keys
 
     seen: list[Any] = []
@@ -143,6 +162,7 @@ def test_log_records_go_to_the_handlers_of_the_consumer_with_the_id_of_their_mes
 
 
 def test_what_a_handler_prints_is_printed_in_whole_lines(capfd):
+    """Two processes write to the same descriptor."""
     consumer = process_app.handler.with_settings(timeout=9)  # its processes write where this test reads
     run(consumer, *[do("print", number) for number in range(20)])
     consumer.close()
@@ -175,6 +195,7 @@ def test_a_process_that_is_stopped_before_it_begins_is_replaced(monkeypatch):
 
 
 def test_the_finally_blocks_of_a_record_that_is_ended_run(tmp_path):
+    """SIGTERM raises an exception in the handler."""
     file = tmp_path / "file"
     assert kinds(run(process_app.one, do("finally", str(file)), timeout=0.2)) == [Failed]
     assert file.read_text() == "cleaned up"
@@ -190,6 +211,7 @@ def test_the_finally_blocks_of_a_record_that_is_ended_run(tmp_path):
     ],
 )
 def test_a_process_that_dies_fails_the_record_that_it_ran_and_says_how_it_died(what, how):
+    """The other records are done at their first delivery."""
     bodies = [NOTHING] * 5 + [do(what)] + [NOTHING] * 5
     result = run(process_app.handler, *bodies)
     assert ids(result) == ["message-5"]
@@ -197,18 +219,23 @@ def test_a_process_that_dies_fails_the_record_that_it_ran_and_says_how_it_died(w
 
 
 def test_what_runs_at_the_deadline_is_ended_and_what_has_not_started_is_not_started():
-    result = run(process_app.one, NOTHING, do("stick"), do("sleep", 0.3), NOTHING, seconds=1.5, deadline_margin=0.6)
+    """Nothing is abandoned."""
+    run(process_app.one, NOTHING)  # the process is ready
+    bodies = [NOTHING, do("stick"), do("sleep", 0.3), NOTHING]
+    result = run(process_app.one, *bodies, seconds=2.5, deadline_margin=1)
     assert kinds(result) == [Done, Failed, NotStarted, NotStarted]
     assert process_app.one.stats.abandoned_handlers == 0
     assert kinds(run(process_app.one, NOTHING)) == [Done]
 
 
 def test_a_group_of_a_fifo_queue_stops_at_its_failure():
+    """The other group goes on."""
     event = fifo_event(("a", NOTHING), ("a", do("die")), ("a", NOTHING), ("b", NOTHING))
     assert ids(process_app.handler.invoke(event, make_context(30))) == ["message-1", "message-2"]
 
 
 def test_a_keyboard_interrupt_of_a_handler_reaches_the_invocation():
+    """As with threads."""
     with pytest.raises(KeyboardInterrupt):
         run(process_app.one, do("interrupt"))
 
@@ -236,13 +263,14 @@ def test_a_process_ends_with_its_parent_where_the_kernel_sends_no_signal(tmp_pat
         "while True: pass\n"
     )
     reads, writes = os.pipe()
-    process = subprocess.Popen([sys.executable, "-c", program, str(reads)], pass_fds=[reads])
+    process = subprocess.Popen([sys.executable, "-c", program, str(reads)], pass_fds=[reads])  # noqa: S603
     os.close(reads)
     os.close(writes)
     assert process.wait(20) == 1
 
 
 def test_a_process_is_replaced_after_its_number_of_records():
+    """Ten records, three for each process."""
     consumer = process_app.one.with_settings(max_tasks_per_process=3)
     result = consumer.invoke(make_event(*[do("pid")] * 10), make_context(30))
     consumer.close()
@@ -251,18 +279,20 @@ def test_a_process_is_replaced_after_its_number_of_records():
 
 
 def test_the_processes_end_with_the_consumer_and_free_their_descriptors():
-    before = len(os.listdir("/proc/self/fd"))
+    """Also after a death."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
     consumer = process_app.handler.with_settings(timeout=5)
     result = consumer.invoke(make_event(do("pid"), do("die"), do("pid")), make_context(30))
     consumer.close()
     assert ids(result) == ["message-1"]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     for pid in (outcome.value for outcome in result.outcomes if isinstance(outcome, Done)):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
 
 def test_rate_limits_and_tenants_hold_with_processes():
+    """Each of their records is sent alone."""
     changes: dict[str, Any] = {"starts_per_second": 1000, "tenant": "do", "tenant_concurrency": 1}
     assert kinds(run(process_app.handler, *[NOTHING] * 10, **changes)) == [Done] * 10
 
@@ -271,6 +301,8 @@ def test_rate_limits_and_tenants_hold_with_processes():
 
 
 def test_handlers_that_cannot_run_in_processes_are_refused():
+    """When the handler is decorated."""
+
     async def asynchronous(body: object) -> None: ...
 
     def local(body: object) -> None: ...
@@ -296,6 +328,7 @@ def test_handlers_that_cannot_run_in_processes_are_refused():
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, message):
+    """In one line that names both."""
     with pytest.raises(ConfigurationError, match=message):
         fanfold.consumer(**settings)
 
@@ -320,6 +353,7 @@ def test_a_module_that_cannot_be_imported_fails_each_record_in_one_line(tmp_path
 
 
 def test_processes_that_die_while_they_start_do_not_start_again_and_again(tmp_path, monkeypatch):
+    """After twenty deaths in a row, the records fail."""
     (tmp_path / "dying_app.py").write_text(
         "import os, fanfold\n"
         "if os.getpid() != int(os.environ['PARENT']): os._exit(9)\n"
@@ -339,6 +373,7 @@ def test_processes_that_die_while_they_start_do_not_start_again_and_again(tmp_pa
 
 @pytest.mark.parametrize(("memory_mb", "processes"), [("128", 1), ("1769", 1), ("3538", 2), ("10240", 6), ("3008", 2)])
 def test_auto_is_the_vcpus_that_the_memory_buys(monkeypatch, memory_mb, processes):
+    """One for each 1,769 MB; one on Managed Instances."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory_mb)
     from fanfold._consumer.process_start import Processes
 
