@@ -1,4 +1,4 @@
-"""``aws_limits`` and the API models of the installed botocore agree: an update in which AWS moves a limit fails here."""
+"""``aws_limits`` agrees with the API models of the installed botocore: if AWS moves a limit, a test fails."""
 
 import re
 from functools import cache
@@ -86,7 +86,7 @@ def test_the_pollers_are_those_of_the_documentation():
 def test_the_batch_size_and_the_window_are_those_of_the_documentation():
     """The default, and the largest batches of FIFO queues and without a window."""
     batch = text("lambda", "CreateEventSourceMappingRequest", "BatchSize")
-    assert number(r"Simple Queue Service – Default (\d+)", batch) == aws_limits.MAPPING_DEFAULT_BATCH_SIZE
+    assert number(r"Simple Queue Service . Default (\d+)", batch) == aws_limits.MAPPING_DEFAULT_BATCH_SIZE
     assert number(r"standard queues the max is ([\d,]+)", batch) == aws_limits.MAPPING_MAX_BATCH_SIZE
     assert number(r"FIFO queues the max is ([\d,]+)", batch) == aws_limits.MAPPING_MAX_FIFO_BATCH_SIZE
 
@@ -94,14 +94,14 @@ def test_the_batch_size_and_the_window_are_those_of_the_documentation():
 def test_the_attributes_of_queues_are_those_of_the_documentation():
     """Delay, message size, retention, and visibility timeout."""
     attributes = text("sqs", "CreateQueueRequest", "Attributes")
-    assert number(r"DelaySeconds – .*? 0 to ([\d,]+) seconds", attributes) == aws_limits.SQS_MAX_DELAY_SECONDS
-    assert number(r"MaximumMessageSize – .*? to ([\d,]+) bytes", attributes) == aws_limits.SQS_MESSAGE_BYTES
+    assert number(r"DelaySeconds . .*? 0 to ([\d,]+) seconds", attributes) == aws_limits.SQS_MAX_DELAY_SECONDS
+    assert number(r"MaximumMessageSize . .*? to ([\d,]+) bytes", attributes) == aws_limits.SQS_MESSAGE_BYTES
     assert number(r"to ([\d,]+) seconds \(14 days\)", attributes) == aws_limits.SQS_MAX_RETENTION_SECONDS
     assert number(r"\(14 days\)\. Default: ([\d,]+)", attributes) == aws_limits.SQS_DEFAULT_RETENTION_SECONDS
-    wait = r"ReceiveMessageWaitTimeSeconds – .*? 0 to (\d+)"
+    wait = r"ReceiveMessageWaitTimeSeconds . .*? 0 to (\d+)"
     assert number(wait, attributes) == aws_limits.SQS_MAX_WAIT_SECONDS
-    assert number(r"VisibilityTimeout – .*? 0 to ([\d,]+)", attributes) == aws_limits.SQS_MAX_VISIBILITY_SECONDS
-    assert number(r"VisibilityTimeout – .*? Default: (\d+)", attributes) == aws_limits.SQS_DEFAULT_VISIBILITY_SECONDS
+    assert number(r"VisibilityTimeout . .*? 0 to ([\d,]+)", attributes) == aws_limits.SQS_MAX_VISIBILITY_SECONDS
+    assert number(r"VisibilityTimeout . .*? Default: (\d+)", attributes) == aws_limits.SQS_DEFAULT_VISIBILITY_SECONDS
 
 
 def test_six_times_the_longest_timeout_fits_the_longest_visibility_timeout():
