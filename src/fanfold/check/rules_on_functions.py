@@ -19,8 +19,9 @@ RULES: Final = (
         "handlers run than you configured. On Managed Instances, the processes of an execution environment share its "
         "memory: one for each concurrent invocation, 16 for each vCPU by default.",
         f"Raise MemorySize to {on_functions.BASE_MB} MB plus {on_functions.HANDLER_MB:g} MB per handler, for each "
-        "process, or decrease FANFOLD_CONCURRENCY. These figures were measured for handlers that each hold a TLS connection "
-        "(benchmarks/limits.py handlers). A handler that only waits needs 2 KB. Data that your handler keeps is extra.",
+        "process, or decrease FANFOLD_CONCURRENCY. These figures were measured for handlers that each hold a TLS "
+        "connection (benchmarks/limits.py handlers). A handler that only waits needs 2 KB. Data that your handler "
+        "keeps is extra.",
         MEMORY,
         "MemorySize: 512\nEnvironment:\n  Variables:\n    FANFOLD_CONCURRENCY: 200",
         on_functions.too_little_memory,
