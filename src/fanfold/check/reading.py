@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from fanfold.check.bounds import check_bounds
 from fanfold.check.loops import loops_of, set_defaults, why_not_expanded
+from fanfold.check.terraform import is_plan, template_of_plan
 from fanfold.check.values import NotKnown, Place
 from fanfold.errors import ConfigurationError, MissingExtraError
 
@@ -54,7 +55,7 @@ class Template:
 
 
 def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Template:
-    """Read a template file, JSON or YAML.
+    """Read a template file, JSON or YAML, or the JSON form of a Terraform plan.
 
     Args:
         file: The template.
@@ -75,8 +76,11 @@ def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Te
     if matches:
         first = matches[0]
         raise ConfigurationError(f"{file}:{first.linenumber} cannot be read as YAML or JSON: {first.message}")
+    if is_plan(decoded):
+        decoded = template_of_plan(decoded)
     if not isinstance(decoded, dict) or not isinstance(decoded.get("Resources"), dict):
         raise ConfigurationError(f"{file} has no Resources: is it a SAM or CloudFormation template?")
+    _check_names(file, decoded)
     for section in [name for name, content in decoded.items() if content is None]:
         del decoded[section]  # CloudFormation accepts empty sections, such as "Parameters:"
     if any(_is_sam(resource) for resource in decoded["Resources"].values()):
@@ -95,6 +99,14 @@ def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Te
         NotKnown(f"the resources of {name}", why, template.place(("Resources", name))) for name, why in loops.items()
     )
     return replace(template, notes=tuple(notes))
+
+
+def _check_names(file: Path, decoded: Mapping[str, Any]) -> None:
+    """Raise if a name in a section is not a string: YAML reads ``Off`` and ``1`` as other values."""
+    for section, content in decoded.items():
+        for name in content if isinstance(content, Mapping) else ():
+            if not isinstance(name, str):
+                raise ConfigurationError(f"{file}: {name} in {section} is not a string: put the name in quotes")
 
 
 def _with_sam(transforms: Any) -> list[Any]:

@@ -178,7 +178,7 @@ class EventMapping:
     enabled: Setting[bool]
     filtered: Setting[bool]
     """True if it has filter criteria."""
-    filters: Setting[Any]
+    filters: Setting[list[Any]]
     """The list of filters, with functions evaluated; None if there are none."""
     exists: Setting[bool]
     """True if it is deployed, according to its ``Condition``."""

@@ -121,7 +121,8 @@ def test_other_targets_and_protocols_are_not_senders(check: Any):
     ("changes", "expected"),
     [
         ({"event": {"FilterCriteria": OPEN}}, ([], {"FF020", "FF021"})),
-        ({"event": {"FilterCriteria": {"Filters": OPEN}}}, (["FF021"], set())),
+        ({"event": {"FilterCriteria": {"Filters": OPEN}}}, ([], {"FF020", "FF021"})),
+        ({"event": {"FilterCriteria": {"Filters": []}}}, ([], set())),
         ({"event": {"FilterCriteria": {"Filters": [{"Pattern": OPEN}]}}}, ([], {"FF020"})),
         ({"event": {"FilterCriteria": {"Filters": [{"Pattern": {"body": {"a": [1]}}}]}}}, (["FF021"], set())),
         ({"event": {"FilterCriteria": {"Filters": [{"Pattern": "[1]"}]}}}, (["FF020"], set())),
