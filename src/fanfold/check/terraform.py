@@ -135,7 +135,7 @@ class _Resources:
     def _of_mapping(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
         pollers = _first(mapping, "provisioned_poller_config")
         filters = _first(mapping, "filter_criteria").get("filter")
-        patterns = [{"Pattern": _object(item).get("pattern")} for item in filters or []]
+        patterns = [{"Pattern": _object(item).get("pattern")} for item in _list(filters)]
         fewest, most = pollers.get("minimum_pollers"), pollers.get("maximum_pollers")
         return {
             "ScalingConfig": _set(MaximumConcurrency=_first(mapping, "scaling_config").get("maximum_concurrency")),
@@ -169,16 +169,17 @@ def _logical_id(resource: Mapping[str, Any]) -> str:
 
 def _planned(module: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the managed resources of a module and of the modules in it."""
-    for resource in _object(module).get("resources") or []:
-        if _object(resource).get("mode") == "managed" and isinstance(resource.get("address"), str):
+    for resource in map(_object, _list(_object(module).get("resources"))):
+        texts = resource.get("address"), resource.get("type")
+        if resource.get("mode") == "managed" and all(isinstance(text, str) for text in texts):
             yield resource
-    for child in _object(module).get("child_modules") or []:
+    for child in _list(_object(module).get("child_modules")):
         yield from _planned(child)
 
 
 def _expressions(module: Any, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the address of each configured resource, without its index, and its expressions."""
-    for resource in _object(module).get("resources") or []:
+    for resource in _list(_object(module).get("resources")):
         yield f"{prefix}{_object(resource).get('address')}", _object(_object(resource).get("expressions"))
     for name, call in _object(_object(module).get("module_calls")).items():
         yield from _expressions(_object(call).get("module"), f"{prefix}module.{name}.")
@@ -192,6 +193,10 @@ def _first(resource: Mapping[str, Any], block: str) -> Mapping[str, Any]:
 
 def _set(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _object(value: Any) -> Mapping[str, Any]:
