@@ -88,7 +88,7 @@ def mapping_of_name(
         filters=properties.inside("FilterCriteria").items("Filters"),
         exists=resources.exists[name],
         asynchronous=Setting("InvocationType", value=False, place=resources.place(name), stated=False),
-        stream_settings=tuple(properties.value(name) for name in _STREAM_SETTINGS if name in properties.content),
+        stream_settings=tuple(properties.presence(name) for name in _STREAM_SETTINGS if name in properties.content),
         permissions=function.permissions if function else Permissions(),
         poller=function.key if function else "",
     )

@@ -206,5 +206,7 @@ def stream_settings(model: Model) -> Iterator[Hit | NotKnown]:
     for mapping in model.mappings:
         certain = re.fullmatch(r"\w+", mapping.queue) or ":sqs:" in mapping.queue  # else the source may be a stream
         for setting in mapping.stream_settings if certain else ():
-            actual = f"{setting.name} is set, but the source is an SQS queue: Lambda rejects the mapping"
-            yield Hit(mapping.key, setting.place, actual, f"no {setting.name}")
+            yield from not_known(setting)
+            if setting.value:
+                actual = f"{setting.name} is set, but the source is an SQS queue: Lambda rejects the mapping"
+                yield Hit(mapping.key, setting.place, actual, f"no {setting.name}")

@@ -184,8 +184,8 @@ class EventMapping:
     """True if it is deployed, according to its ``Condition``."""
     asynchronous: Setting[bool]
     """True if it does not wait for the result of its target, as some pipes do."""
-    stream_settings: tuple[Setting[Any], ...] = ()
-    """Properties that it sets and that are only for streams and brokers."""
+    stream_settings: tuple[Setting[bool], ...] = ()
+    """Properties that are only for streams and brokers; true if it sets them."""
     pipe: bool = False
     """True if it is an EventBridge pipe instead of a mapping."""
     permissions: Permissions = Permissions()

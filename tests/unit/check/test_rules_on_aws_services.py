@@ -239,6 +239,10 @@ def test_a_mapping_of_an_unknown_source_may_have_settings_of_streams(check: Any)
     assert rules(check(template(Second=mapping))) == []
     mapping["Properties"]["EventSourceArn"] = "arn:aws:sqs:eu-west-1:1:x"
     assert rules(check(template(Second=mapping))) == ["FF031"]
+    mapping["Properties"]["MaximumRetryAttempts"] = {"Ref": "AWS::NoValue"}
+    assert rules(check(template(Second=mapping))) == []
+    mapping["Properties"]["MaximumRetryAttempts"] = {"Fn::If": ["OpenToo", 3, {"Ref": "AWS::NoValue"}]}
+    assert "FF031" in unchecked(check(template(Second=mapping)))
 
 
 def test_a_filter_of_a_queue_with_two_readers_is_reported_once(check: Any):
