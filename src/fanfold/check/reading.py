@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fanfold.check.bounds import check_bounds
-from fanfold.check.loops import loops_of, set_defaults, why_not_expanded
+from fanfold.check.loops import remove_loops, set_defaults
 from fanfold.check.terraform import is_plan, template_of_plan
 from fanfold.check.values import NotKnown, Place
 from fanfold.errors import ConfigurationError, MissingExtraError
@@ -87,18 +87,14 @@ def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Te
         decoded["Transform"] = _with_sam(decoded.get("Transform"))
     set_defaults(decoded, parameters or {})
     with _errors_of(file):
-        loops = {name: why for name in loops_of(decoded) if (why := why_not_expanded(str(file), decoded, name))}
-        for loop in loops:
-            del decoded["Resources"][loop]
+        removed = list(remove_loops(str(file), decoded))
         source = Source(str(file), decoded)
         matches = source.transform()
     if matches:
         raise ConfigurationError(f"{file}:{matches[0].linenumber} cannot be transformed: {matches[0].message}")
     template = template_of(source)
-    notes = (
-        NotKnown(f"the resources of {name}", why, template.place(("Resources", name))) for name, why in loops.items()
-    )
-    return replace(template, notes=tuple(notes))
+    notes = tuple(NotKnown(f"the content of {path[-1]}", why, template.place(path)) for path, why in removed)
+    return replace(template, notes=notes)
 
 
 def _check_names(file: Path, decoded: Mapping[str, Any]) -> None:
