@@ -7,7 +7,7 @@ lines and columns. This module translates its errors to fanfold's. A loop that c
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,6 +70,21 @@ def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Te
         from cfnlint.template import Template as Source
     except ModuleNotFoundError as error:
         raise MissingExtraError("check", "reading a template") from error
+    decoded = _decoded(file, decode)
+    set_defaults(decoded, parameters or {})
+    with _errors_of(file):
+        removed = list(remove_loops(str(file), decoded))
+        source = Source(str(file), decoded)
+        matches = source.transform()
+    if matches:
+        raise ConfigurationError(f"{file}:{matches[0].linenumber} cannot be transformed: {matches[0].message}")
+    template = template_of(source)
+    notes = tuple(NotKnown(f"the content of {path[-1]}", why, template.place(path)) for path, why in removed)
+    return replace(template, notes=notes)
+
+
+def _decoded(file: Path, decode: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the content of a file with ``Resources``, with SAM's transform if they need it."""
     _check_text(file)
     with _errors_of(file):
         decoded, matches = decode(str(file))
@@ -85,16 +100,7 @@ def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Te
         del decoded[section]  # CloudFormation accepts empty sections, such as "Parameters:"
     if any(_is_sam(resource) for resource in decoded["Resources"].values()):
         decoded["Transform"] = _with_sam(decoded.get("Transform"))
-    set_defaults(decoded, parameters or {})
-    with _errors_of(file):
-        removed = list(remove_loops(str(file), decoded))
-        source = Source(str(file), decoded)
-        matches = source.transform()
-    if matches:
-        raise ConfigurationError(f"{file}:{matches[0].linenumber} cannot be transformed: {matches[0].message}")
-    template = template_of(source)
-    notes = tuple(NotKnown(f"the content of {path[-1]}", why, template.place(path)) for path, why in removed)
-    return replace(template, notes=notes)
+    return decoded
 
 
 def _check_names(file: Path, decoded: Mapping[str, Any]) -> None:
