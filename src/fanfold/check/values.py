@@ -131,7 +131,7 @@ class Function:
     """Reserved concurrency."""
     recursive_loop: Setting[str]
     concurrency: Setting[float]
-    """``FANFOLD_CONCURRENCY`` in its environment."""
+    """``FANFOLD_CONCURRENCY`` in its environment; None if it is not set, or ``auto``."""
     managed_instances: Setting[bool]
     """True if it runs on Lambda Managed Instances."""
     processes: Setting[float]
