@@ -51,8 +51,8 @@ class Number:
         return Decimal(self.text)
 
 
-def parse_patterns(criteria: object) -> list[Pattern]:
-    """Return the patterns of a ``FilterCriteria`` object: ``{"Filters": [{"Pattern": "…"}]}``.
+def parse_patterns(filters: object) -> list[Pattern]:
+    """Return the patterns of the ``Filters`` of a mapping: ``[{"Pattern": "…"}]``; None for no filters.
 
     Returns:
         The patterns; a message must match one of them. Empty if there are no filters: every message matches.
@@ -60,11 +60,10 @@ def parse_patterns(criteria: object) -> list[Pattern]:
     Raises:
         ConfigurationError: If it is not of that form, or a pattern is not in the syntax that Lambda documents.
     """
-    if not criteria:
+    if not filters:
         return []
-    filters = criteria.get("Filters") if isinstance(criteria, Mapping) else None
     if not isinstance(filters, list) or not all(isinstance(item, Mapping) for item in filters):
-        raise ConfigurationError('FilterCriteria must be of the form {"Filters": [{"Pattern": "…"}]}')
+        raise ConfigurationError('Filters must be of the form [{"Pattern": "…"}]')
     return [parse_pattern(item.get("Pattern")) for item in filters]
 
 

@@ -116,10 +116,9 @@ def test_a_pattern_with_another_key_than_body_matches_no_message(pattern: dict[s
 
 def test_a_message_that_matches_one_of_several_filters_is_delivered():
     """Without filters, every message is."""
-    criteria = {"Filters": [{"Pattern": '{"body": {"a": [1]}}'}, {"Pattern": '{"body": {"b": [1]}}'}]}
-    patterns = parse_patterns(criteria)
+    patterns = parse_patterns([{"Pattern": '{"body": {"a": [1]}}'}, {"Pattern": '{"body": {"b": [1]}}'}])
     assert [matches_any(patterns, body) for body in ('{"a": 1}', '{"b": 1}', '{"c": 1}')] == [True, True, False]
-    assert matches_any(parse_patterns({"Filters": []}), "anything")
+    assert matches_any(parse_patterns([]), "anything")
     assert matches_any(parse_patterns(None), "anything")
 
 
@@ -151,11 +150,11 @@ def test_a_pattern_outside_the_documented_syntax_is_refused(pattern: object, pro
     assert problem in str(error.value)
 
 
-@pytest.mark.parametrize("criteria", [{"Filters": "x"}, {"Filters": [1]}, ["x"], "x", {"Pattern": "{}"}])
-def test_criteria_of_another_form_are_refused(criteria: object):
+@pytest.mark.parametrize("filters", [["x"], "x", {"Pattern": "{}"}])
+def test_filters_of_another_form_are_refused(filters: object):
     """The error states the form."""
-    with pytest.raises(ConfigurationError, match="FilterCriteria must be of the form"):
-        parse_patterns(criteria)
+    with pytest.raises(ConfigurationError, match="Filters must be of the form"):
+        parse_patterns(filters)
 
 
 LEAVES = st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=5)
