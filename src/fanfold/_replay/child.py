@@ -14,7 +14,7 @@ import time
 import traceback
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from fanfold._base import import_string
 from fanfold._base.callables import find_layer
@@ -24,6 +24,7 @@ from fanfold._base.sample_events import FakeContext
 from fanfold._consumer.consumer import Consumer
 from fanfold._replay import replayed_handler
 from fanfold._replay.lambda_logging import LambdaLogging
+from fanfold._replay.pipes import PIPE_LOST, send, take_pipes
 from fanfold._replay.replayed_handler import ReplayedHandler, take_settings
 from fanfold.errors import ConfigurationError
 from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded, Observer
@@ -109,7 +110,7 @@ def _reason(outcome: Any) -> str | None:
 def main() -> None:
     """Load the handler, report that it is ready, and invoke it with one event after another until the requests end."""
     name = sys.argv[1]
-    requests, replies = _take_pipes()
+    requests, replies = take_pipes()
     settings = take_settings()
     logs = None if settings is None else LambdaLogging(sys.stderr)
     observer: _Timeline | _Durations = _Durations() if "durations" in sys.argv[2:] else _Timeline()
@@ -123,20 +124,23 @@ def main() -> None:
             call = ReplayedHandler(handler, settings, [observer])
     except ConfigurationError as error:
         raised = error.__cause__
-        _send(replies, {"failed": str(error), "traceback": "" if raised is None else _traceback_of(raised)})
+        send(replies, {"failed": str(error), "traceback": "" if raised is None else _traceback_of(raised)})
         return
     concurrency = None if consumer is None else consumer.settings.concurrency
     ready = {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None}
-    _send(replies, {**ready, "concurrency": concurrency})
-    for line in requests:
-        began = time.perf_counter()
-        request = json.loads(line)
-        decode_seconds = round(time.perf_counter() - began, 6)
-        observer.begin()
-        if logs is not None:
-            logs.request_id = request["request_id"]
-        reply = _invoke(call, request)
-        _send(replies, {**reply, "id": request["request_id"], "decode_seconds": decode_seconds, **observer.result()})
+    send(replies, {**ready, "concurrency": concurrency})
+    try:
+        for line in requests:
+            began = time.perf_counter()
+            request = json.loads(line)
+            decode_seconds = round(time.perf_counter() - began, 6)
+            observer.begin()
+            if logs is not None:
+                logs.request_id = request["request_id"]
+            reply = {**_invoke(call, request), "id": request["request_id"], "decode_seconds": decode_seconds}
+            send(replies, {**reply, **observer.result()})
+    except OSError:
+        os._exit(PIPE_LOST)  # the handler has closed a pipe
 
 
 def _direct(
@@ -146,20 +150,6 @@ def _direct(
     if consumer is not None:
         consumer.add_observer(observer)
     return lambda event, context, _now: handler(event, context)
-
-
-def _take_pipes() -> tuple[TextIO, TextIO]:
-    """Return the pipes of requests and of replies, which the handler cannot reach by accident.
-
-    Its stdin is empty, as on Lambda, and its stdout goes to stderr. Child processes do not inherit the pipes.
-    """
-    requests = os.fdopen(os.dup(0), encoding="utf-8")
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    os.dup2(2, 1)
-    return requests, replies
 
 
 def _invoke(call: Callable[[Any, Any, float], Any], request: dict[str, Any]) -> dict[str, Any]:
@@ -198,12 +188,6 @@ def _traceback_of(error: BaseException) -> str:
 
 def _is_internal(filename: str) -> bool:
     return filename in {__file__, import_string.__file__, replayed_handler.__file__} or "importlib" in filename
-
-
-def _send(replies: TextIO, value: dict[str, Any]) -> None:
-    sys.stdout.flush()
-    replies.write(json.dumps(value) + "\n")
-    replies.flush()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import IO, Any, Final, Protocol, Self
 from fanfold._base import operating_system
 from fanfold._base.aws_limits import LAMBDA_RESPONSE_BYTES
 from fanfold._replay.mapping import Errored, Invocation, Returned
+from fanfold._replay.pipes import PIPE_LOST
 from fanfold.errors import FanfoldError
 
 _POLL_SECONDS = 0.01
@@ -253,7 +254,9 @@ class LocalFunction:
         try:
             process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            return _FOREIGN_REPLY  # the handler has closed the descriptor
+            return _FOREIGN_REPLY
+        if process.returncode == PIPE_LOST:
+            return _FOREIGN_REPLY
         status = exit_status_of(process)
         if self._confinement is not None and self._confinement.out_of_memory():
             return Errored("killed", f"out of memory: over {self._memory_mb} MB")

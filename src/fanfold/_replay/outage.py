@@ -71,7 +71,7 @@ def _exception(name: str) -> type[BaseException]:
     module, _, attribute = name.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module) if module else builtins, attribute, None)
-    except (ImportError, ValueError) as error:
+    except Exception as error:  # a module of the user's may raise anything
         raise ConfigurationError(f"--outage-error: module {module!r} cannot be imported: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         raise ConfigurationError(

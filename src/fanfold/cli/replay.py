@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,10 @@ def _from_template(template: Path | None, function: str | None, parameters: Sequ
 
 
 def _undetermined(
-    deployed: DeployedSettings, specified: Mapping[str, Any], options: ReplayOptions, variables: Mapping[str, str]
+    deployed: DeployedSettings,
+    specified: Mapping[str, Any],
+    options: ReplayOptions,
+    variables: Collection[str] = (),
 ) -> Iterator[str]:
     """Yield a line for each setting that neither the template nor the user specifies, with the value used instead."""
     for name, line in deployed.undetermined.items():
