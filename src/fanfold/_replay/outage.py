@@ -52,7 +52,7 @@ def error_of(text: str) -> Callable[[], BaseException]:
     except Exception as error:
         raise ConfigurationError(
             f"--outage-error: {name.strip()} cannot be created from a message alone: {error}"
-        ) from error
+        ) from None
     return lambda: kind(*arguments)
 
 
@@ -72,7 +72,7 @@ def _exception(name: str) -> type[BaseException]:
     try:
         kind = getattr(importlib.import_module(module) if module else builtins, attribute, None)
     except Exception as error:  # a module of the user's may raise anything
-        raise ConfigurationError(f"--outage-error: module {module!r} cannot be imported: {error}") from error
+        raise ConfigurationError(f"--outage-error: module {module!r} cannot be imported: {error}") from None
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         raise ConfigurationError(
             f"--outage-error: {name!r} is not an exception; use a built-in one or its full name, as in "
