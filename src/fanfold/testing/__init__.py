@@ -24,6 +24,8 @@ from fanfold._base.sample_events import (
     make_s3_record,
     make_sns_record,
 )
+from fanfold._replay.mapping import Outage
+from fanfold._replay.scaling import Pollers
 from fanfold._replay.simulator import Simulator
 from fanfold.testing.delivery import deliver
 from fanfold.testing.faults import Faulty, Ok, Partial, Throttled
@@ -33,7 +35,9 @@ __all__ = [
     "Faulty",
     "ManualClock",
     "Ok",
+    "Outage",
     "Partial",
+    "Pollers",
     "Simulator",
     "Throttled",
     "deliver",
