@@ -100,7 +100,7 @@ class Both:
                 self.model.end_flight(number, self.clock.now, self.clock.now)
                 self.model.messages[number].deleted = True
 
-    def hide(self, number: int, seconds: int) -> None:
+    def change(self, number: int, seconds: int) -> None:
         if number in self.handles:
             self.queue.change_visibility(self.handles[number], seconds)
             self.model.end_flight(number, self.clock.now, self.clock.now + seconds)
@@ -113,7 +113,7 @@ steps = st.one_of(
     st.tuples(st.just("send"), st.sampled_from(["", "a", "b", "c", "d"]), st.integers(1, 40)),
     st.tuples(st.just("take"), st.integers(1, 10), st.integers(1, 8)),
     st.tuples(st.just("delete"), st.integers(0, 200), st.integers(0, 40)),
-    st.tuples(st.just("hide"), st.integers(0, 200), st.integers(1, 100)),
+    st.tuples(st.just("change"), st.integers(0, 200), st.integers(1, 100)),
     st.tuples(st.just("wait"), st.sampled_from([1, 10, 60, 299, 300]), st.just(1)),
 )
 

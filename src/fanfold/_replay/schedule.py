@@ -1,4 +1,4 @@
-"""What changes in a simulation while it runs: planned actions, the state of the mapping, and its scaling."""
+"""Changes during a simulation: planned actions, the state of the mapping, and its scaling."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_settings_with_which_a_run_would_not_end_are_refused(settings: dict[str,
 
 @pytest.mark.parametrize(("visibility", "receives", "lost"), [(180, 5, True), (300, 5, False), (180, 6, False)])
 def test_a_queue_survives_an_outage_if_its_receives_last_longer(visibility: float, receives: int, lost: bool):
-    """Each failed receive hides a message for its visibility timeout: five of 180 s end with the outage, six do not."""
+    """A failed receive uses up its visibility timeout: five of 180 s end with the outage, a sixth succeeds."""
     outage = Outage(900)
     simulator: Simulator
 
