@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -135,38 +134,6 @@ def polls_from(switches: Sequence[Switch], time: float) -> float:
     """Return the first time, from ``time`` on, at which a mapping polls its queue; infinity for never."""
     later = sorted(switch.effective_at for switch in switches if switch.effective_at > time)
     return next((moment for moment in (time, *later) if is_enabled(switches, moment)), math.inf)
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """A time in which a dependency of the handler fails.
-
-    Raises:
-        ConfigurationError: If a number is out of range.
-    """
-
-    seconds: float
-    """Duration, seconds, above 0."""
-    began_at: float = 0.0
-    """Start, seconds of simulated time."""
-    share: float = 1.0
-    """Share of messages that fail, above 0 and up to 1, drawn anew for each receive."""
-    seed: int = 0
-    """Seed of the draws."""
-
-    def __post_init__(self) -> None:
-        if not self.seconds > 0 or not self.began_at >= 0 or not 0 < self.share <= 1:
-            raise ConfigurationError(
-                "an outage must last more than 0 seconds, begin at 0 or later, and affect a share above 0 and up to 1, "
-                f"not {self.seconds}, {self.began_at}, and {self.share}"
-            )
-
-    def fails(self, now: float, message_id: str, receive_count: int) -> bool:
-        """Return whether a message fails that is processed now: the same for every process and every run."""
-        if not self.began_at <= now < self.began_at + self.seconds:
-            return False
-        draw = zlib.crc32(f"{self.seed}:{message_id}:{receive_count}".encode("utf-8", "surrogatepass"))
-        return draw < self.share * 2**32
 
 
 def fitting(sizes: Sequence[int], settings: MappingSettings) -> int:

@@ -24,7 +24,6 @@ from fanfold._base.sample_events import (
     make_s3_record,
     make_sns_record,
 )
-from fanfold._replay.mapping import Outage
 from fanfold._replay.scaling import Pollers
 from fanfold._replay.simulator import Simulator
 from fanfold.testing.delivery import deliver
@@ -35,7 +34,6 @@ __all__ = [
     "Faulty",
     "ManualClock",
     "Ok",
-    "Outage",
     "Partial",
     "Pollers",
     "Simulator",

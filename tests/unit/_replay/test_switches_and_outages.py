@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import fanfold
-from fanfold._replay.mapping import Errored, Outage, Switch, is_enabled, polls_from
+from fanfold._replay.mapping import Errored, Switch, is_enabled, polls_from
 from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError
 from simulated import Event, acknowledged, batches, counts, dead, done, max_concurrent, simulate, times
@@ -21,25 +21,6 @@ def test_a_request_takes_effect_after_its_lag():
     assert [is_enabled(switches, now) for now in (0, 69.9, 70, 79.9, 80)] == [True, True, False, False, True]
     assert [polls_from(switches, now) for now in (0, 70, 75, 80)] == [0, 80, 80, 80]
     assert polls_from(switches[:1], 70) == math.inf
-
-
-def test_an_outage_affects_its_share_of_the_messages():
-    """It begins and ends at its times; with a share, each receive is drawn anew, and the seed decides."""
-    outage = Outage(900, began_at=100)
-    assert [outage.fails(now, "m", 1) for now in (99, 100, 999, 1_000)] == [False, True, True, False]
-    half = Outage(900, share=0.5, seed=1)
-    failed = [half.fails(0, f"m{number}", 1) for number in range(1_000)]
-    assert 450 < sum(failed) < 550
-    assert failed == [half.fails(0, f"m{number}", 1) for number in range(1_000)]
-    assert failed != [half.fails(0, f"m{number}", 2) for number in range(1_000)]
-
-
-@pytest.mark.parametrize("values", [{"seconds": 0}, {"seconds": 1, "began_at": -1}, {"seconds": 1, "share": 0},
-                                    {"seconds": 1, "share": 1.1}])  # fmt: skip
-def test_an_outage_out_of_range_is_refused(values: dict[str, float]):
-    """The error states all ranges."""
-    with pytest.raises(ConfigurationError, match="an outage must last more than 0 seconds"):
-        Outage(**values)
 
 
 # --- A disabled mapping.
@@ -177,12 +158,11 @@ def test_settings_with_which_a_run_would_not_end_are_refused(settings: dict[str,
 @pytest.mark.parametrize(("visibility", "receives", "lost"), [(180, 5, True), (300, 5, False), (180, 6, False)])
 def test_a_queue_survives_an_outage_if_its_receives_last_longer(visibility: float, receives: int, lost: bool):
     """A failed receive uses up its visibility timeout: five of 180 s end with the outage, a sixth succeeds."""
-    outage = Outage(900)
     simulator: Simulator
 
     @fanfold.consumer
     async def handler(order: int) -> None:
-        if outage.fails(simulator.clock.now, str(order), 1):
+        if simulator.clock.now < 900:
             raise ConnectionError
 
     with Simulator(handler, visibility_timeout=visibility, max_receive_count=receives) as simulator:
