@@ -63,6 +63,8 @@ LAMBDA_FILE_DESCRIPTORS: Final = 1_024
 """File descriptors of an execution environment (Lambda quotas)."""
 LAMBDA_EVENT_BYTES: Final = 6 * 1024 * 1024
 """Bytes of one event; Lambda ends a batch early to stay below it (Lambda quotas)."""
+LAMBDA_RESPONSE_BYTES: Final = 6_291_556
+"""Bytes of one response (Lambda quotas; the exact number is in the error that a larger response causes)."""
 LAMBDA_ACCOUNT_CONCURRENCY: Final = 1_000
 """Concurrent invocations in an account and region, unless raised (Lambda quotas)."""
 LAMBDA_BILLED_STEP_SECONDS: Final = 0.001

@@ -9,9 +9,9 @@ from typing import Final
 from fanfold._base import aws_limits
 from fanfold.check.permissions import Roles
 from fanfold.check.queues import Queues
-from fanfold.check.resources import Resources, mapping_of
-from fanfold.check.unresolved import Text, references
-from fanfold.check.values import Function
+from fanfold.check.resources import Properties, Resources, mapping_of
+from fanfold.check.unresolved import Text, references, sole
+from fanfold.check.values import Function, Variable
 
 MAPPING: Final = "AWS::Lambda::EventSourceMapping"
 _KINDS: Final = ("AWS::Lambda::Function", "AWS::Serverless::Function")
@@ -79,6 +79,9 @@ class Functions:
             queues={variable: self._queues.resolve(url) for variable, url in urls.items() if url.value},
             permissions=permissions,
             other_triggers=other_triggers,
+            variables=tuple(_variables(variables)),
+            architectures=properties.texts("Architectures"),
+            runtime=properties.text("Runtime"),
         )
 
     def _triggered(self, sqs_mappings: Collection[str]) -> Iterator[str | None]:
@@ -93,3 +96,13 @@ class Functions:
                 properties = self._resources.properties(other)
                 name = "FunctionName" if "FunctionName" in properties.content else "TargetFunctionArn"
                 yield self.key_of(properties.text(name).value or "")
+
+
+def _variables(variables: Properties) -> Iterator[Variable]:
+    """Yield the environment variables; if they are not known as a whole, one that states why."""
+    if variables.unknown:
+        yield Variable(variables.choice("Variables", ""), None)
+    for name in map(str, variables.content):
+        text = variables.text(name).value
+        if text is not None:
+            yield Variable(variables.choice(name, ""), sole(text))

@@ -106,6 +106,7 @@ def _mapping(
         provisioned=_presence(properties, "ProvisionedPollerConfig"),
         enabled=properties.flag("Enabled", default=True),
         filtered=_presence(properties, "FilterCriteria"),
+        filters=properties.inside("FilterCriteria").value("Filters"),
         exists=resources.exists[name],
     )
 

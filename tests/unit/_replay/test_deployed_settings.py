@@ -1,6 +1,7 @@
 """The settings that a replay takes from a template: values that ``check`` reads, or a line for each unknown one."""
 
 import json
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,14 @@ from typing import Any
 import pytest
 
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
+from fanfold._replay.replay import QueueRole, QueueValue
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 CORPUS = Path(__file__).parents[2] / "check_corpus"
-FUNCTION = {"Handler": "app.handler", "Runtime": "python3.13", "CodeUri": "src"}
+RUNTIME = f"python3.{sys.version_info.minor}"
+FUNCTION = {"Handler": "app.handler", "Runtime": RUNTIME, "CodeUri": "src"}
 OPEN = {"Ref": "Open"}
+OTHER_MACHINE = "x86_64" if platform.machine().lower() in {"aarch64", "arm64"} else "arm64"
 
 
 def template(
@@ -43,6 +47,10 @@ def read(tmp_path: Path) -> Any:
         return deployed_settings(file, name)
 
     return read
+
+
+def filters(*patterns: Any) -> dict[str, Any]:
+    return {"FilterCriteria": {"Filters": [{"Pattern": pattern} for pattern in patterns]}}
 
 
 def redrive(receives: Any) -> dict[str, Any]:
@@ -151,10 +159,11 @@ PLAIN = {"Type": "AWS::Lambda::Function", "Properties": {"Timeout": 60, "Reserve
 
 
 def test_a_separate_mapping_is_read_like_a_sam_event(read: Any):
-    """In plain CloudFormation; the lower of reserved and maximum concurrency applies."""
+    """In plain CloudFormation; reserved concurrency and maximum concurrency are two limits."""
     document = template(Plain=PLAIN, Reads=mapping(BatchSize="5", ScalingConfig={"MaximumConcurrency": 9}))
     values = read(document, "Plain").values
-    assert (values["function_timeout"], values["batch_size"], values["maximum_concurrency"]) == (60, 5, 4)
+    names = ("function_timeout", "batch_size", "maximum_concurrency", "reserved_concurrency")
+    assert [values[name] for name in names] == [60, 5, 9, 4]
     assert read(document, "Do").values["batch_size"] == 10, "two functions read one queue, each with its own mapping"
 
 
@@ -245,8 +254,25 @@ def test_a_starting_position_does_not_turn_a_queue_into_another_source(read: Any
 @pytest.mark.parametrize(
     ("changes", "remark"),
     [
-        ({"event": {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}}, "FilterCriteria of Do.Jobs are not applied"),
-        ({"function": {"ReservedConcurrentExecutions": 0}}, "of Do is 0: Lambda does not invoke it, but a replay does"),
+        (
+            {"event": filters('{"body": {"n": [{"wildcard": "*"}]}}')},
+            "FilterCriteria of Do.Jobs cannot be applied, so every message is delivered: body.n of a filter pattern has",
+        ),
+        ({"event": filters({"Ref": "Open"})}, "FilterCriteria of Do.Jobs cannot be applied"),
+        (
+            {"event": {"FilterCriteria": OPEN}},
+            "FilterCriteria of Do.Jobs are not known (parameter Open has no",
+        ),
+        (
+            {"event": filters('{"messageAttributes": {"kind": [{"exists": true}]}}')},
+            "FilterCriteria of Do.Jobs filter on 'messageAttributes': SQS filters match on body only",
+        ),
+        (
+            {"function": {"ReservedConcurrentExecutions": 0}},
+            "of Do is 0: Lambda does not invoke it, so every message is dead-lettered without having run",
+        ),
+        ({"function": {"Architectures": [OTHER_MACHINE]}}, f"Architectures of Do is {OTHER_MACHINE}, this machine is"),
+        ({"function": {"Runtime": "python3.8"}}, "Runtime of Do is python3.8, this replay runs Python 3."),
     ],
 )
 def test_a_feature_that_a_replay_does_not_follow_is_reported(read: Any, changes: dict[str, Any], remark: str):
@@ -291,3 +317,76 @@ def test_a_template_that_cannot_be_replayed_is_reported_in_one_line(read: Any, d
         read(document, name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_filters_of_a_mapping_are_read(read: Any):
+    """Also those of a queue behind a topic."""
+    deployed = read(template(event=filters('{"body": {"city": ["Bern"]}}')))
+    assert deployed.patterns == [{"body": {"city": ["Bern"]}}]
+    assert deployed.remarks == ()
+
+
+def test_environment_variables_have_their_deployed_values(read: Any):
+    """With those of Globals and parameters; the queue and its dead-letter queue are those of the replay."""
+    document = template(
+        queue={"RedrivePolicy": {"deadLetterTargetArn": {"Fn::GetAtt": ["Dead", "Arn"]}, "maxReceiveCount": 3}},
+        globals_={"Environment": {"Variables": {"STAGE": "test", "SECONDS": {"Ref": "Seconds"}}}},
+        function={
+            "Environment": {
+                "Variables": {
+                    "STAGE": "prod",
+                    "LIMIT": 7,
+                    "QUEUE": {"Ref": "Jobs"},
+                    "DEAD_ARN": {"Fn::GetAtt": ["Dead", "Arn"]},
+                    "QUEUE_NAME": {"Fn::GetAtt": ["Jobs", "QueueName"]},
+                    "TABLE": {"Ref": "Table"},
+                    "URL": {"Fn::Sub": "https://${Open}.example"},
+                    "GONE": {"Ref": "AWS::NoValue"},
+                }
+            }
+        },
+        Dead={"Type": "AWS::SQS::Queue"},
+        Table={"Type": "AWS::DynamoDB::Table"},
+    )
+    deployed = read(document)
+    assert deployed.variables == {
+        "STAGE": "prod",
+        "SECONDS": "45",
+        "LIMIT": "7",
+        "QUEUE": QueueValue(QueueRole.SOURCE, "url"),
+        "DEAD_ARN": QueueValue(QueueRole.DEAD_LETTERS, "arn"),
+        "QUEUE_NAME": QueueValue(QueueRole.SOURCE, "name"),
+    }
+    assert deployed.unknown_variables.keys() == {"TABLE", "URL"}
+    assert "TABLE of Do is not known" in deployed.unknown_variables["TABLE"]
+    assert "parameter Open has no default" in deployed.unknown_variables["URL"]
+
+
+def test_the_region_is_that_of_the_replay(read: Any, monkeypatch: pytest.MonkeyPatch):
+    """A function knows its Region."""
+    monkeypatch.setenv("AWS_REGION", "sa-east-1")
+    variables = {"WHERE": {"Ref": "AWS::Region"}}
+    assert read(template(function={"Environment": {"Variables": variables}})).variables == {"WHERE": "sa-east-1"}
+
+
+def test_an_environment_that_is_not_known_as_a_whole_is_reported(read: Any):
+    """In one line."""
+    deployed = read(template(function={"Environment": {"Fn::If": ["Unknown", {"Variables": {"A": "1"}}, {}]}}))
+    assert deployed.variables == {}
+    assert "condition Unknown cannot be evaluated" in deployed.unknown_variables["Variables"]
+
+
+def test_parameters_have_the_values_that_the_user_chooses(tmp_path: Path):
+    """As in ``fanfold check --parameter``."""
+    file = tmp_path / "template.json"
+    file.write_text(json.dumps(template(function={"Timeout": {"Ref": "Seconds"}})))
+    assert deployed_settings(file, "Do", {"Seconds": "12"}).values["function_timeout"] == 12
+
+
+def test_a_concurrency_that_aws_rejects_is_refused(read: Any):
+    """MaximumConcurrency is from 2 to 1,000."""
+    for value in (1, 1_001):
+        with pytest.raises(
+            ConfigurationError, match=r"MaximumConcurrency of Do\.Jobs must be an integer from 2 to 1,000"
+        ):
+            read(template(event={"ScalingConfig": {"MaximumConcurrency": value}}))
