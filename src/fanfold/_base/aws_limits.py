@@ -34,6 +34,13 @@ SQS_MAX_WAIT_SECONDS: Final = 20
 """Seconds a ReceiveMessage can wait for a message (SQS quotas)."""
 SQS_IN_FLIGHT_MESSAGES: Final = 120_000
 """In-flight messages of a standard queue: received and not deleted; approximate (SQS quotas)."""
+SQS_NOISY_SHARE: Final = 0.1
+"""Share of the messages in flight, or of the recent processing time, above which a tenant is a noisy neighbor; check
+(SQS developer guide, "How Amazon SQS fair queues work")."""
+SQS_NOISY_IN_FLIGHT: Final = 30
+"""Minimum messages in flight of a tenant that is noisy because of their number (same page)."""
+SQS_QUIET_AFTER_SECONDS: Final = 300
+"""Seconds without a new message after which a tenant is not noisy (same page)."""
 
 SNS_SUBJECT_CHARACTERS: Final = 100
 """Characters of a notification's subject (SNS API reference, Publish)."""
@@ -83,6 +90,25 @@ MAPPING_SCALING_PER_SECOND: Final = 300 / 60
 """Concurrent batches that a mapping adds per second: 300 per minute (same page; check)."""
 MAPPING_SCALING_MAX: Final = 1_250
 """Maximum concurrent batches of one mapping (same page; check)."""
+MAPPING_PROVISIONED_PER_SECOND: Final = 1_000 / 60
+"""Concurrent batches that a mapping in provisioned mode adds per second: 1,000 per minute (same page; check)."""
+MAPPING_PROVISIONED_MAX: Final = 20_000
+"""Maximum concurrent batches of one mapping in provisioned mode (same page; check)."""
+MAPPING_MIN_POLLERS: Final = 2
+"""Minimum of MinimumPollers and of MaximumPollers, and default of MinimumPollers (Lambda API reference,
+ProvisionedPollerConfig)."""
+MAPPING_MAX_MINIMUM_POLLERS: Final = 200
+"""Maximum of MinimumPollers, and default of MaximumPollers (same page)."""
+MAPPING_MAX_POLLERS: Final = 10_000
+"""Maximum of MaximumPollers (same page)."""
+MAPPING_POLLER_BATCHES: Final = 10
+"""Concurrent batches of one poller in provisioned mode (Lambda developer guide, "Scaling for SQS")."""
+MAPPING_POLLER_BYTES_PER_SECOND: Final = 1_048_576
+"""Bytes of messages that one poller reads per second, approximately: 1 MB (same page)."""
+MAPPING_POLLER_RECEIVES_PER_SECOND: Final = 10
+"""ReceiveMessage calls of one poller per second (same page)."""
+MAPPING_UPDATE_SECONDS: Final = 60
+"""Seconds until a mapping is disabled or enabled, approximately (Lambda developer guide, "Event source mappings")."""
 MAPPING_RECOMMENDED_TIMEOUTS: Final = 6
 """Recommended visibility timeout, in multiples of the function's timeout, plus the batching window (same guide)."""
 MAPPING_RECOMMENDED_RECEIVES: Final = 5

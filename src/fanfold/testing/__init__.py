@@ -24,6 +24,7 @@ from fanfold._base.sample_events import (
     make_s3_record,
     make_sns_record,
 )
+from fanfold._replay.scaling import Pollers
 from fanfold._replay.simulator import Simulator
 from fanfold.testing.delivery import deliver
 from fanfold.testing.faults import Faulty, Ok, Partial, Throttled
@@ -34,6 +35,7 @@ __all__ = [
     "ManualClock",
     "Ok",
     "Partial",
+    "Pollers",
     "Simulator",
     "Throttled",
     "deliver",
