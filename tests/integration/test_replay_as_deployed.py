@@ -10,8 +10,8 @@ import pytest
 import fanfold
 from fanfold._base.sample_events import make_record
 from fanfold._replay.events import SavedEvent
+from fanfold._replay.options import Replayed, ReplayOptions
 from fanfold._replay.outage import Outage
-from fanfold._replay.replay import Replayed, ReplayOptions
 from fanfold._replay.replay import replay as replayed
 from fanfold.testing import Simulator
 from replayed import replay, save

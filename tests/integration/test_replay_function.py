@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fanfold._replay.function import InvocationResult, LocalFunction
+from fanfold._replay.handler_settings import HandlerSettings
 from fanfold._replay.mapping import Errored, Returned
 from fanfold._replay.outage import Outage
-from fanfold._replay.replayed_handler import ReplaySettings
 from fanfold._replay.runtime_client import RuntimeClientFunction
 from fanfold.testing import make_event
 
@@ -69,7 +69,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def local(name: str, **settings: Any) -> LocalFunction:
-    environment = ReplaySettings(**settings).environment()
+    environment = HandlerSettings(**settings).environment()
     return LocalFunction(f"app:{name}", timeout_seconds=60, memory_mb=1769, environment=environment)
 
 
@@ -144,7 +144,7 @@ def test_an_invocation_fails_during_an_outage():
 def client(request: pytest.FixtureRequest) -> Iterator[RuntimeClientFunction]:
     pytest.importorskip("awslambdaric.lambda_multi_concurrent_utils", reason="Lambda's runtime client is not installed")
     name, timeout = request.param
-    environment = ReplaySettings(outage=Outage(60, 1, "OSError: down")).environment()
+    environment = HandlerSettings(outage=Outage(60, 1, "OSError: down")).environment()
     with RuntimeClientFunction(
         f"app:{name}", timeout_seconds=timeout, memory_mb=1769, environment=environment, concurrency=2
     ) as function:

@@ -23,9 +23,10 @@ from fanfold._base.record import Record
 from fanfold._base.sample_events import FakeContext
 from fanfold._consumer.consumer import Consumer
 from fanfold._replay import replayed_handler
+from fanfold._replay.handler_settings import take_settings
 from fanfold._replay.lambda_logging import LambdaLogging
 from fanfold._replay.pipes import PIPE_LOST, send, take_pipes
-from fanfold._replay.replayed_handler import ReplayedHandler, take_settings
+from fanfold._replay.replayed_handler import ReplayedHandler
 from fanfold.errors import ConfigurationError
 from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded, Observer
 

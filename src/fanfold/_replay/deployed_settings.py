@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fanfold._base import aws_limits
 from fanfold._replay.filters import Pattern, parse_patterns
-from fanfold._replay.replay import QueueRole, QueueValue
+from fanfold._replay.options import QueueRole, QueueValue
 from fanfold.check.deployment import Deployment, deployment_of, undetermined
 from fanfold.check.unresolved import Reference
 from fanfold.check.values import Queue, Setting

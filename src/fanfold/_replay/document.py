@@ -11,9 +11,9 @@ from typing import Any, Final
 from fanfold import __version__
 from fanfold._base.dead_letter import original_id_in, reason_in
 from fanfold._base.record import Record
+from fanfold._replay.delivery import Delivery
 from fanfold._replay.function import InvocationResult
 from fanfold._replay.mapping import Errored, Returned
-from fanfold._replay.simulator import Delivery, Simulator
 from fanfold._replay.wording import label_of
 from fanfold.inmemory.queue import QueuedMessage
 
@@ -36,12 +36,23 @@ class Sent:
     """The message in the simulated queue; None if the filters of the mapping remove it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The deliveries of a replay, and the messages in its queues at the end."""
+
+    deliveries: Sequence[Delivery]
+    results: Sequence[InvocationResult]
+    """The results of the invocations, in order; a throttled delivery has none."""
+    left: Sequence[QueuedMessage]
+    """The messages in the queue."""
+    dead_letters: Sequence[QueuedMessage]
+
+
 def document_of(
     handler: str,
     settings: Mapping[str, Any],
     sent: Sequence[Sent],
-    simulator: Simulator,
-    results: Sequence[InvocationResult],
+    run: Run,
     *,
     is_consumer: bool,
     seconds: float,
@@ -52,20 +63,17 @@ def document_of(
         handler: ``MODULE:NAME``.
         settings: The settings of the replay.
         sent: The messages, in order.
-        simulator: The simulator, after its run.
-        results: The results of the invocations, in order; a throttled delivery has none.
+        run: What was delivered, and what is left.
         is_consumer: Whether the handler is a fanfold consumer, which reports the outcomes of single records.
         seconds: Duration of the replay.
     """
-    deliveries = list(zip(simulator.deliveries, _with_throttled(simulator.deliveries, results), strict=True))
+    deliveries = list(zip(run.deliveries, _with_throttled(run.deliveries, run.results), strict=True))
     rows = [_row(number, message) for number, message in enumerate(sent)]
     by_number = {message.queued.number: row for message, row in zip(sent, rows, strict=True) if message.queued}
     for delivery, result in deliveries:
         _add_attempts(by_number, delivery, result)
-    dead_letters = sorted(
-        (_dead_letter(message, rows, by_number) for message in simulator.dead_letter_queue.messages()), key=_order
-    )
-    left = {id(by_number[message.number]) for message in simulator.queue.messages() if message.number in by_number}
+    dead_letters = sorted((_dead_letter(message, rows, by_number) for message in run.dead_letters), key=_order)
+    left = {id(by_number[message.number]) for message in run.left if message.number in by_number}
     dead = {letter["number"] for letter in dead_letters}
     for row in rows:
         row["end"] = row["end"] or _end(row, left=id(row) in left, dead=row["number"] in dead)

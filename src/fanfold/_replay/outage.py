@@ -49,7 +49,7 @@ def error_of(text: str) -> Callable[[], BaseException]:
     arguments = [message.strip()] if message.strip() else []
     try:
         kind(*arguments)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything
         raise ConfigurationError(
             f"--outage-error: {name.strip()} cannot be created from a message alone: {error}"
         ) from None
@@ -71,7 +71,7 @@ def _exception(name: str) -> type[BaseException]:
     module, _, attribute = name.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module) if module else builtins, attribute, None)
-    except Exception as error:  # a module of the user's may raise anything
+    except Exception as error:  # noqa: BLE001 - a module of the user's may raise anything
         raise ConfigurationError(f"--outage-error: module {module!r} cannot be imported: {error}") from None
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         raise ConfigurationError(

@@ -43,13 +43,19 @@ def _sentences(settings: Mapping[str, Any]) -> Iterator[str]:
     batches += f" within a window of {duration(window)}" if window else ""
     reports = settings["report_batch_item_failures"]
     yield f"{batches}; ReportBatchItemFailures is {'on' if reports else 'off, so the response is ignored'}"
-    invocations = counted(settings["maximum_concurrency"], "concurrent invocation")
-    yield (
-        f"a function with a timeout of {duration(settings['function_timeout'])} and {settings['memory_mb']:,} MB; "
-        f"at most {invocations}"
-    )
+    timeout = duration(settings["function_timeout"])
+    yield f"a function with a timeout of {timeout} and {settings['memory_mb']:,} MB; {_concurrency(settings)}"
     yield from _special(settings)
     yield f"seed {settings['seed']}"
+
+
+def _concurrency(settings: Mapping[str, Any]) -> str:
+    pollers, reserved = settings.get("pollers"), settings.get("reserved_concurrency")
+    if pollers is not None:
+        text = f"{pollers['minimum']:,} to {pollers['maximum']:,} provisioned pollers"
+    else:
+        text = f"at most {counted(settings['maximum_concurrency'], 'concurrent invocation')}"
+    return text if reserved is None else f"{text}, throttled above its reserved concurrency of {reserved:,}"
 
 
 def _special(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -69,6 +75,16 @@ def _special(settings: Mapping[str, Any]) -> Iterator[str]:
         yield "the handler runs under Lambda's runtime client"
     if settings.get("real_idempotency"):
         yield "idempotency uses the table of the handler"
+
+
+def outcomes_unknown(document: Mapping[str, Any]) -> str:
+    """Return why the outcomes of single records are not known; empty if they are."""
+    settings = document["settings"]
+    if document["consumer"]:
+        return ""
+    if settings.get("runtime_client") or settings.get("concurrent_invocations", 1) > 1:
+        return "under Lambda's runtime client, only the batch response is known for single records"
+    return "this handler is not a fanfold consumer: only the batch response is known for single records"
 
 
 def unique_prefix_length(ids: Iterable[str]) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 _in = partial(Option, rich_help_panel="Replay")
+_outage = partial(Option, rich_help_panel="Outage")
 _template = partial(Option, rich_help_panel="Settings from a template")
 _set = partial(Option, rich_help_panel="Settings of the function, the mapping and the queue")
 _out = partial(Option, rich_help_panel="Results")
@@ -41,7 +42,7 @@ Duplicates = Annotated[
 Seed = Annotated[int, _in(help="Random seed. The same seed gives the same replay.", metavar="N")]
 Outage = Annotated[
     float | None,
-    _in(
+    _outage(
         help="Let the handler fail from the start, for this simulated time, and report what the queue's settings "
         "survive.",
         min=1,
@@ -50,11 +51,11 @@ Outage = Annotated[
     ),
 ]
 OutageShare = Annotated[
-    float, _in(help="Share of the calls that fail during --outage.", min=0.001, max=1, metavar="SHARE")
+    float, _outage(help="Share of the calls that fail during --outage.", min=0.001, max=1, metavar="SHARE")
 ]
 OutageError = Annotated[
     str,
-    _in(
+    _outage(
         help="Error of these calls: a built-in exception, or the full name of another, and a message.", metavar="ERROR"
     ),
 ]

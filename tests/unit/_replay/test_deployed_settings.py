@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
-from fanfold._replay.replay import QueueRole, QueueValue
+from fanfold._replay.options import QueueRole, QueueValue
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 CORPUS = Path(__file__).parents[2] / "check_corpus"
