@@ -105,8 +105,8 @@ def survived(document: Mapping[str, Any]) -> list[str]:
     if dead:
         lines.append(
             f"The first of them used the last of {counted(limit, 'receive')} after {duration(min(dead))}: these "
-            "settings survive an outage up to then. To survive a longer one, raise maxReceiveCount or the visibility "
-            "timeout, or set a backoff."
+            "settings survive an outage up to then. To survive a longer one, raise maxReceiveCount, or let "
+            "redeliveries wait longer: raise the visibility timeout, or the base of a backoff."
         )
     elif affected:
         most = max(message["receives"] for message in affected)

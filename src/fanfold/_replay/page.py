@@ -68,7 +68,6 @@ def page(document: Mapping[str, Any]) -> str:
     deliveries, messages = document["deliveries"], document["messages"]
     failed_first = sorted(deliveries, key=lambda row: (row["verdict"]["kind"] == "complete success", row["number"]))
     listed = [row for row in messages if not _succeeded(row)]
-    lines = [*settings_in_words(document["settings"]), *survived(document)]
     return render(
         __package__,
         "page.html",
@@ -77,7 +76,8 @@ def page(document: Mapping[str, Any]) -> str:
         outcomes_unknown=outcomes_unknown(document),
         verdict=_verdict(document["summary"]),
         tiles=_tiles(document["summary"], document["measured"]).items(),
-        lines=lines,
+        survived=survived(document),
+        settings=settings_in_words(document["settings"]),
         overview=_overview(deliveries),
         letters=", ".join(f"{letter} {name}" for name, letter in _LETTERS.items()),
         deliveries=sorted(failed_first[:MAX_CHARTS], key=lambda delivery: delivery["number"]),

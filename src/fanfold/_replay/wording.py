@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 _LABEL_CHARACTERS: Final = 60
 _KEY_ENDINGS: Final = ("id", "key", "number", "name", "uuid", "ref", "no")
@@ -133,7 +134,7 @@ def _notified(value: Mapping[str, Any]) -> Any:
     """Return what a notification is about: an S3 key, the message of SNS, or the detail of EventBridge; else None."""
     s3 = value.get("s3")
     if isinstance(s3, Mapping) and isinstance(s3.get("object"), Mapping):
-        return str(s3["object"].get("key"))
+        return unquote_plus(str(s3["object"].get("key")))
     if "TopicArn" in value and isinstance(value.get("Message"), str):
         return label_of(value["Message"])
     if "detail-type" in value:
