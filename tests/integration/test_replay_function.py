@@ -34,13 +34,13 @@ SOURCE = """
     def closes_everything(event, context):
         os.closerange(3, 64)
 
-    def answers(event, context):
+    def responds(event, context):
         return {"length": len(event["Records"]), "seconds": context.get_remaining_time_in_millis() > 0}
 
-    def answers_at_length(event, context):
+    def responds_at_length(event, context):
         return "é" * 3_200_000
 
-    def answers_with_a_set(event, context):
+    def responds_with_a_set(event, context):
         return {1}
 
     def logs(event, context):
@@ -102,7 +102,7 @@ def test_the_standard_input_of_a_handler_is_empty():
 
 def test_a_response_over_six_megabytes_fails():
     """In bytes of UTF-8, with Lambda's error."""
-    with local("answers_at_length") as function:
+    with local("responds_at_length") as function:
         assert reason(function.invoke(make_event(1))) == (
             "error: Function.ResponseSizeTooLarge: Response payload size exceeded maximum allowed payload size "
             "(6291556 bytes)."
@@ -111,7 +111,7 @@ def test_a_response_over_six_megabytes_fails():
 
 def test_a_response_that_is_not_json_fails_as_in_lambdas_runtime_client():
     """The error is that of the client."""
-    with local("answers_with_a_set") as function:
+    with local("responds_with_a_set") as function:
         assert reason(function.invoke(make_event(1))).startswith(
             "error: Runtime.MarshalError: Unable to marshal response: Object of type set is not JSON serializable"
         )
@@ -119,7 +119,7 @@ def test_a_response_that_is_not_json_fails_as_in_lambdas_runtime_client():
 
 def test_an_event_of_six_megabytes_arrives():
     """It is larger than the buffer of a pipe."""
-    with local("answers") as function:
+    with local("responds") as function:
         assert value(function.invoke(make_event(*["x" * 500_000] * 12))) == {"length": 12, "seconds": True}
 
 
@@ -135,7 +135,7 @@ def test_log_lines_are_those_that_cloudwatch_shows(capfd: pytest.CaptureFixture[
 
 def test_an_invocation_fails_during_an_outage():
     """With the error that the user chose."""
-    with local("answers", outage=Outage(60, 1, "OSError: down")) as function:
+    with local("responds", outage=Outage(60, 1, "OSError: down")) as function:
         assert reason(function.invoke(make_event(1), now=59)) == "error: OSError: down"
         assert value(function.invoke(make_event(1), now=60))["length"] == 1
 

@@ -29,11 +29,10 @@ APP = """
     @fanfold.consumer(concurrency=10, backoff=fanfold.Backoff())
     async def shaky(order: dict) -> None:
         await asyncio.sleep(random.random() / 300)
-        for word in {"fail", "reject"}:
-            if order.get("do") == word == "fail":
-                raise ValueError(f"order {order['number']}")
-            if order.get("do") == word == "reject":
-                raise fanfold.Reject(", ".join({"no such customer", "no such address"}))
+        if order.get("do") in {"fail", "reject"}:
+            raise ValueError(f"order {order['number']}") if order["do"] == "fail" else fanfold.Reject(
+                ", ".join({"no such customer", "no such address"})
+            )
 
     def forgetful(event, context):
         for record in event["Records"]:

@@ -1,4 +1,4 @@
-"""What a replay runs: a handler, saved events, and the settings of the function, its mapping, and its queue."""
+"""The input of a replay: a handler, saved events, and the settings of the function, its mapping, and its queue."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class ReplayOptions:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay runs."""
+    """The handler, the events, and the settings of a replay."""
 
     handler: str
     """``MODULE:NAME``, imported from the current folder."""

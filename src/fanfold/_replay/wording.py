@@ -143,7 +143,7 @@ def _notified(value: Mapping[str, Any]) -> Any:
 
 
 def _camel(name: str, ending: str) -> bool:
-    """Return whether a name in camel case ends with a word, as ``orderId`` does."""
+    """Return whether a name in camel case ends with a part, as ``orderId`` does."""
     return name.endswith(ending.capitalize()) and name[: -len(ending)][-1:].islower()
 
 

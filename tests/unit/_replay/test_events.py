@@ -108,7 +108,7 @@ def test_an_event_of_another_service_becomes_a_body_with_a_note(value, service):
 
 
 def test_a_body_of_the_users_own_is_not_noted():
-    """Whatever its keys are, as long as no service has them all."""
+    """Its keys may be those of a service, as long as it does not have them all."""
     for body in ({"source": "web", "detail": "x"}, SNS_NOTIFICATION, {"requestContext": "x", "id": 3}):
         assert read(json.dumps(body))[0].note == ""
 

@@ -11,7 +11,7 @@ from fanfold.errors import ConfigurationError
 def message(name: str, **changes: Any) -> dict[str, Any]:
     attempts = [{"delivery": 0, "receive_count": 1, "outcome": "Done", "error": None, "retried": False}]
     return {
-        "id": id,
+        "id": name,
         "label": "n=1",
         "source": "e.json",
         "end": "deleted",
@@ -28,8 +28,8 @@ def document(*messages: dict[str, Any], reason: str = "batchItemFailures is empt
 def test_a_message_is_found_by_the_start_of_its_id():
     """As the tables show it."""
     history = ["delivery 0: deleted (batchItemFailures is empty)"]
-    found = explain(document(message("abc", history=history), message("xyz")), "ab")
-    assert found.splitlines() == [
+    explanation = explain(document(message("abc", history=history), message("xyz")), "ab")
+    assert explanation.splitlines() == [
         "message abc (n=1) from e.json: deleted",
         "  receive 1 at 0 s: Done",
         "    deleted: batchItemFailures is empty",
@@ -41,8 +41,8 @@ def test_an_error_of_the_whole_invocation_is_stated_once():
     attempt = {"outcome": None, "error": "E: no", "retried": True}
     attempts = [{"delivery": number, "receive_count": number + 1, **attempt} for number in (0, 1)]
     reason = "the function raised an error: E: no"
-    found = explain(document(message("abc", attempts=attempts, end="in the queue"), reason=reason), "abc")
-    assert found.splitlines()[1:] == [
+    explanation = explain(document(message("abc", attempts=attempts, end="in the queue"), reason=reason), "abc")
+    assert explanation.splitlines()[1:] == [
         "  receive 1 at 0 s: E: no",
         "    kept for redelivery: the function raised an error",
         "  receive 2 at 30 s: the same",
@@ -52,15 +52,19 @@ def test_an_error_of_the_whole_invocation_is_stated_once():
 
 def test_all_messages_with_the_same_id_are_explained():
     """An event may repeat an id; an id that is the start of another is exact."""
-    found = explain(document(message("abc"), message("abc"), message("abcd")), "abc")
-    assert found.count("message abc (") == 2
-    assert "abcd" not in found
+    explanation = explain(document(message("abc"), message("abc"), message("abcd")), "abc")
+    assert explanation.count("message abc (") == 2
+    assert "abcd" not in explanation
 
 
 @pytest.mark.parametrize(
-    ("name", "problem"), [("q", "no message of this replay has the id 'q'"), ("a", "2 messages have an id that starts with"),
-                        ("", "no message of this replay has the id ''")]
-)  # fmt: skip
+    ("name", "problem"),
+    [
+        ("q", "no message of this replay has the id 'q'"),
+        ("a", "2 messages have an id that starts with"),
+        ("", "no message of this replay has the id ''"),
+    ],
+)
 def test_an_id_that_identifies_no_message_is_refused(name: str, problem: str):
     """Or several."""
     with pytest.raises(ConfigurationError, match=problem):

@@ -1,4 +1,4 @@
-"""What a replay changes in a handler: idempotency in memory, simulated time, outages, reproducible jitter."""
+"""A handler in a replay: idempotency in memory, simulated time, outages, reproducible jitter."""
 
 import functools
 import os

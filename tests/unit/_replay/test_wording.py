@@ -72,8 +72,11 @@ def test_the_label_of_a_notification_is_that_of_what_it_is_about():
     assert label_of(make_eventbridge_record({"orderId": 4})["body"]) == "orderId=4"
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
-    st.sampled_from(["s3", "object", "Records", "Message", "TopicArn", "detail-type", "detail", "id"]), inner)))  # fmt: skip
+KEYS = st.sampled_from(["s3", "object", "Records", "Message", "TopicArn", "detail-type", "detail", "id"])
+LEAVES = st.none() | st.booleans() | st.floats() | st.text()
+
+
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
 def test_every_body_has_a_label(body: Any):
     """Of one line, and at most 60 characters."""
     label = label_of(json.dumps(body))
