@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MB_PER_VCPU, LAMBDA_MIN_MEMORY_MB
+from fanfold._base.aws_limits import LAMBDA_MB_PER_VCPU, LAMBDA_MIN_MEMORY_MB, MANAGED_INSTANCES_MAX_MEMORY_MB
 from fanfold._replay.events import read_events
 from fanfold.bench.batches import SYNTHETIC_BATCH, Batches, batches_of, synthetic_records
 from fanfold.bench.cells import Grid, Sample, Setting
@@ -123,7 +123,7 @@ def plan_of(options: BenchOptions, stdin: IO[bytes]) -> Plan:
     present, memory_mb, present_notes = _present(options)
     grid = Grid(
         _axis(options.concurrency, "--concurrency", 1, _MAX_CONCURRENCY),
-        _axis(options.memory, "--memory", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB),
+        _axis(options.memory, "--memory", LAMBDA_MIN_MEMORY_MB, MANAGED_INSTANCES_MAX_MEMORY_MB),
         also=() if present is None else (present,),
         repeats=options.repeats,
         seed=options.seed,
@@ -190,7 +190,7 @@ def _present(options: BenchOptions) -> tuple[Setting | None, int | None, Sequenc
     if options.present is not None:
         setting = setting_of(options.present, "--present")
         _axis(str(setting.concurrency), "--present", 1, _MAX_CONCURRENCY)
-        _axis(str(setting.memory_mb), "--present", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
+        _axis(str(setting.memory_mb), "--present", LAMBDA_MIN_MEMORY_MB, MANAGED_INSTANCES_MAX_MEMORY_MB)
         return setting, None, ()
     if options.template is not None and options.function is not None:
         return _deployed(options.template, options.function)
@@ -210,7 +210,7 @@ def _deployed(template: Path, name: str) -> tuple[Setting | None, int | None, Se
     if unknown:
         return None, None, [f"{reason}: specify the present setting with --present." for reason in unknown]
     memory, concurrency = function.memory.value or 0, function.concurrency.value
-    _axis(f"{memory:g}", function.memory.subject, LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
+    _axis(f"{memory:g}", function.memory.subject, LAMBDA_MIN_MEMORY_MB, MANAGED_INSTANCES_MAX_MEMORY_MB)
     if concurrency is None:
         return None, int(memory), ()
     _axis(f"{concurrency:g}", function.concurrency.subject, 1, _MAX_CONCURRENCY)
