@@ -19,6 +19,7 @@ SIMULATED: Final = (
     "max_receive_count",
     "function_timeout",
     "maximum_concurrency",
+    "scales",
     "reserved_concurrency",
     "pollers",
     "fifo",
@@ -64,7 +65,9 @@ class ReplayOptions:
     memory_mb: int = 1769
     """Memory of the function, MB; the process is killed if its resident memory exceeds it."""
     maximum_concurrency: int | None = 5
-    """Maximum number of concurrent invocations, in simulated time; None if ``pollers`` determine it."""
+    """Maximum number of concurrent invocations, in simulated time; None if ``scales`` or ``pollers`` determine it."""
+    scales: bool = False
+    """True if the mapping starts with 5 concurrent invocations, and adds 300 per minute, as on AWS."""
     reserved_concurrency: int | None = None
     """Concurrent invocations that the function allows, in simulated time; None for no limit."""
     pollers: Pollers | None = None

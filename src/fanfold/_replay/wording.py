@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from fanfold._base.aws_limits import MAPPING_SCALING_INITIAL, MAPPING_SCALING_PER_SECOND
+
 _LABEL_CHARACTERS: Final = 60
 _KEY_ENDINGS: Final = ("id", "key", "number", "name", "uuid", "ref", "no")
 _MIN_PREFIX: Final = 6
@@ -51,12 +53,16 @@ def _sentences(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _concurrency(settings: Mapping[str, Any]) -> str:
-    pollers, reserved = settings.get("pollers"), settings.get("reserved_concurrency")
+    most, pollers = settings["maximum_concurrency"], settings.get("pollers")
+    parts = [] if most is None else [f"at most {counted(most, 'concurrent invocation')}"]
     if pollers is not None:
-        text = f"{pollers['minimum']:,} to {pollers['maximum']:,} provisioned pollers"
-    else:
-        text = f"at most {counted(settings['maximum_concurrency'], 'concurrent invocation')}"
-    return text if reserved is None else f"{text}, throttled above its reserved concurrency of {reserved:,}"
+        parts = [f"{pollers['minimum']:,} to {pollers['maximum']:,} provisioned pollers"]
+    elif settings.get("scales"):
+        more = f"{MAPPING_SCALING_PER_SECOND * 60:g} more per minute"
+        parts = [f"{MAPPING_SCALING_INITIAL} concurrent invocations at first, {more}", *parts]
+    if (reserved := settings.get("reserved_concurrency")) is not None:
+        parts.append(f"throttled above its reserved concurrency of {reserved:,}")
+    return ", ".join(parts)
 
 
 def _special(settings: Mapping[str, Any]) -> Iterator[str]:

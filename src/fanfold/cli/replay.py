@@ -159,9 +159,11 @@ def _options(
     arns = [str(record.get("eventSourceARN", "")) for event in saved for record in event.records]
     chosen.setdefault("fifo", arns[0].endswith(".fifo"))
     if specified.get("maximum_concurrency") is not None:
-        chosen.pop("pollers", None)
-    default = None if "pollers" in chosen else max(_CONCURRENCY, flags.get("concurrent_invocations", 1))
-    chosen.setdefault("maximum_concurrency", default)
+        chosen = {name: value for name, value in chosen.items() if name not in {"pollers", "scales"}}
+    scaled = chosen.keys() & {"pollers", "scales"}
+    chosen.setdefault(
+        "maximum_concurrency", None if scaled else max(_CONCURRENCY, flags.get("concurrent_invocations", 1))
+    )
     small = MAPPING_MAX_UNWINDOWED_BATCH
     if "batch_size" not in chosen:
         largest = max(len(event.records) for event in saved)

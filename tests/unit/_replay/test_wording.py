@@ -117,6 +117,11 @@ def test_settings_are_sentences():
         ({"report_batch_item_failures": False}, "ReportBatchItemFailures is off, so the response is ignored."),
         ({"maximum_concurrency": 1}, "at most 1 concurrent invocation."),
         ({"maximum_concurrency": None, "pollers": Pollers(2, 200)}, "; 2 to 200 provisioned pollers."),
+        (
+            {"maximum_concurrency": None, "scales": True},
+            "; 5 concurrent invocations at first, 300 more per minute.",
+        ),
+        ({"maximum_concurrency": 9, "scales": True}, "300 more per minute, at most 9 concurrent invocations."),
         ({"reserved_concurrency": 3}, "invocations, throttled above its reserved concurrency of 3."),
         ({"outage": Outage(900)}, "Outage: calls fail for the first 15 min, with ConnectionError: simulated outage."),
         ({"outage": Outage(60, 0.25, "E")}, "Outage: 25 % of calls fail for the first 60 s, with E."),
