@@ -72,7 +72,8 @@ def document_of(
     by_number = {message.queued.number: row for message, row in zip(sent, rows, strict=True) if message.queued}
     for delivery, result in deliveries:
         _add_attempts(by_number, delivery, result)
-    dead_letters = sorted((_dead_letter(message, rows, by_number) for message in run.dead_letters), key=_order)
+    by_id = {row["id"]: row for row in reversed(rows)}  # of several with one id, the first
+    dead_letters = sorted((_dead_letter(message, by_id, by_number) for message in run.dead_letters), key=_order)
     left = {id(by_number[message.number]) for message in run.left if message.number in by_number}
     dead = {letter["number"] for letter in dead_letters}
     for row in rows:
@@ -131,14 +132,14 @@ def _row(number: int, message: Sent) -> dict[str, Any]:
 
 
 def _dead_letter(
-    message: QueuedMessage, rows: Sequence[Mapping[str, Any]], by_number: Mapping[int, Mapping[str, Any]]
+    message: QueuedMessage, by_id: Mapping[str, Mapping[str, Any]], by_number: Mapping[int, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return a dead letter: the number and the id of the message that it was, and the reason."""
     record = Record(message.record)
     original = original_id_in(record)
     row = by_number.get(message.moved_from) if message.moved_from is not None else None
     if row is None and original is not None:
-        row = next((row for row in rows if row["id"] == original), None)
+        row = by_id.get(original)
     last_event = message.history[-1] if message.history else "sent by the handler"
     return {
         "id": message.message_id if row is None else row["id"],
@@ -208,5 +209,6 @@ def _delivery(delivery: Delivery, result: InvocationResult, rows: Mapping[int, M
 def _number(message: QueuedMessage, rows: Mapping[int, Mapping[str, Any]]) -> int:
     """Return the number of a message in the document; those that the handler sent follow the rows."""
     row = rows.get(message.number)
-    largest = max((row["number"] for row in rows.values()), default=-1)
-    return largest + 1 + message.number - len(rows) if row is None else int(row["number"])
+    if row is not None:
+        return int(row["number"])
+    return max((row["number"] for row in rows.values()), default=-1) + 1 + message.number - len(rows)

@@ -27,11 +27,12 @@ def document(*messages: dict[str, Any], reason: str = "batchItemFailures is empt
 
 def test_a_message_is_found_by_the_start_of_its_id():
     """As the tables show it."""
-    history = ["delivery 0: deleted (batchItemFailures is empty)"]
+    history = ["visibility timeout set to 7 s by the handler", "delivery 0: deleted (batchItemFailures is empty)"]
     explanation = explain(document(message("abc", history=history), message("xyz")), "ab")
     assert explanation.splitlines() == [
         "message abc (n=1) from e.json: deleted",
         "  receive 1 at 0 s: Done",
+        "    visibility timeout set to 7 s by the handler",
         "    deleted: batchItemFailures is empty",
     ]
 

@@ -12,7 +12,14 @@ from fanfold._base.sample_events import make_eventbridge_record, make_s3_record,
 from fanfold._replay.options import ReplayOptions
 from fanfold._replay.outage import Outage
 from fanfold._replay.scaling import Pollers
-from fanfold._replay.wording import counted, duration, label_of, settings_in_words, unique_prefix_length
+from fanfold._replay.wording import (
+    counted,
+    duration,
+    label_of,
+    outcomes_unknown,
+    settings_in_words,
+    unique_prefix_length,
+)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +98,21 @@ def test_a_prefix_identifies_each_id(ids: list[str]):
     assert length >= 6
     padded = {name.ljust(9, " ")[:length] for name in ids}
     assert len(padded) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("consumer", "options", "text"),
+    [
+        (True, {}, ""),
+        (False, {}, "this handler is not a fanfold consumer: "),
+        (False, {"runtime_client": True}, "under Lambda's runtime client, "),
+        (False, {"concurrent_invocations": 2}, "under Lambda's runtime client, "),
+    ],
+)
+def test_a_replay_states_why_it_knows_no_outcomes(consumer: bool, options: dict[str, Any], text: str):
+    """A handler without fanfold does not report them, nor does the runtime client."""
+    settings = asdict(replace(ReplayOptions(), **options))
+    assert outcomes_unknown({"consumer": consumer, "settings": settings}).startswith(text)
 
 
 def sentences(**options: Any) -> str:
