@@ -35,7 +35,7 @@ _ALLOWED: Final[Mapping[str, tuple[int, int]]] = {
 _MACHINES: Final = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64", "amd64": "x86_64"}
 """Lambda's name of an architecture, by the operating system's name in lower case."""
 _QUEUE_FORMS: Final = {"": "url", "QueueUrl": "url", "Arn": "arn", "QueueName": "name"}
-"""What a reference to a queue is, by its attribute."""
+"""The form of a queue's value in a reference to it, by the attribute of the reference."""
 
 
 @dataclass(frozen=True, slots=True)
