@@ -1,17 +1,22 @@
-"""How many batches an event source mapping processes concurrently.
+"""The number of batches that an event source mapping and its function process concurrently, over time.
 
-The rules are from the Lambda developer guide, "Configuring scaling behavior for SQS event source mappings", as of
-November 2026. Lambda adds invocations while messages are available, and removes them when traffic is low. AWS does not
-publish the steps; here, both happen continuously and without delay.
+The rules are from the Lambda developer guide, "Configuring scaling behavior for SQS event source mappings" and "Scaling
+Lambda Managed Instances", as of November 2026. Lambda adds invocations while messages are available, and removes them
+when traffic is low. AWS does not publish the steps; here, both happen continuously and without delay.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from fanfold._base.aws_limits import (
+    MANAGED_INSTANCES_DOUBLING_SECONDS,
+    MANAGED_INSTANCES_ENVIRONMENTS,
+    MANAGED_INSTANCES_MAX_ENVIRONMENTS,
+    MANAGED_INSTANCES_MAX_PROCESSES,
+    MANAGED_INSTANCES_PROCESSES,
     MAPPING_MAX_MINIMUM_POLLERS,
     MAPPING_MAX_POLLERS,
     MAPPING_MIN_POLLERS,
@@ -58,6 +63,18 @@ class Pollers:
             raise ConfigurationError(
                 f"MinimumPollers must be at most MaximumPollers, {self.maximum:,}, not {self.minimum:,}"
             )
+
+
+class Growth(Protocol):
+    """A number of concurrent batches that grows while messages are available."""
+
+    def concurrency(self, seconds: float) -> int:
+        """Return the number of concurrent batches after this many seconds with available messages."""
+        ...
+
+    def seconds_until(self, concurrency: int) -> float:
+        """Return the seconds after which this many batches are processed concurrently; infinity for never."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +134,45 @@ def provisioned_scaling(pollers: Pollers) -> Scaling:
     """Return the scaling in provisioned mode: 10 batches per poller, 1,000 more per minute, up to 20,000."""
     most = min(MAPPING_PROVISIONED_MAX, pollers.maximum * MAPPING_POLLER_BATCHES)
     return Scaling(pollers.minimum * MAPPING_POLLER_BATCHES, most, MAPPING_PROVISIONED_PER_SECOND, provisioned=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedInstances:
+    """The capacity of a function on Lambda Managed Instances.
+
+    AWS states that invocations may be throttled if traffic more than doubles within five minutes, and publishes no
+    rate. Here, the number of execution environments doubles every five minutes while messages are available.
+
+    Raises:
+        ConfigurationError: If AWS would reject the numbers.
+    """
+
+    processes: int = MANAGED_INSTANCES_PROCESSES
+    """Concurrent invocations in one execution environment, 1 to 1,600."""
+    environments: int = MANAGED_INSTANCES_ENVIRONMENTS
+    """Execution environments at first, at least 1."""
+    maximum_environments: int = MANAGED_INSTANCES_MAX_ENVIRONMENTS
+    """``MaxExecutionEnvironments``, up to 15,000, and at least ``environments``."""
+
+    def __post_init__(self) -> None:
+        ranges = (
+            ("processes", self.processes, 1, MANAGED_INSTANCES_MAX_PROCESSES),
+            ("environments", self.environments, 1, MANAGED_INSTANCES_MAX_ENVIRONMENTS),
+            ("maximum_environments", self.maximum_environments, self.environments, MANAGED_INSTANCES_MAX_ENVIRONMENTS),
+        )
+        for name, value, least, most in ranges:
+            if type(value) is not int or not least <= value <= most:
+                raise ConfigurationError(f"{name} must be an integer from {least:,} to {most:,}, not {value!r}")
+
+    def concurrency(self, seconds: float) -> int:
+        """Return the number of concurrent invocations after this many seconds with available messages."""
+        doublings = min(seconds / MANAGED_INSTANCES_DOUBLING_SECONDS, math.log2(self.maximum_environments) + 1)
+        environments = math.floor(self.environments * 2**doublings + _ROUNDING)
+        return min(self.maximum_environments, environments) * self.processes
+
+    def seconds_until(self, concurrency: int) -> float:
+        """Return the seconds after which this many invocations run concurrently; infinity for never."""
+        environments = math.ceil(concurrency / self.processes)
+        if environments > self.maximum_environments:
+            return math.inf
+        return MANAGED_INSTANCES_DOUBLING_SECONDS * math.log2(max(1.0, environments / self.environments))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from fanfold._base.sample_events import ManualClock
 from fanfold._replay.mapping import Switch, is_enabled, polls_from
-from fanfold._replay.scaling import Scaling
+from fanfold._replay.scaling import Growth, Scaling
 
 
 class Schedule:
@@ -48,34 +48,43 @@ class Schedule:
         return polls_from(self._switches, time)
 
 
-class ScalingState:
-    """How far a mapping has scaled, and when its pollers can read again."""
+class GrowthState:
+    """How far a number of concurrent batches has grown."""
 
-    def __init__(self, clock: ManualClock, scaling: Scaling) -> None:
+    def __init__(self, clock: ManualClock, growth: Growth) -> None:
         self._clock = clock
-        self._scaling = scaling
+        self._growth = growth
         self._busy_since: float | None = None
-        self.readable_at = 0.0
-        """The time at which the pollers have read the last batch."""
 
     def note_messages(self) -> None:
-        """Note that messages are available: from the first time on, the mapping adds invocations."""
+        """Note that messages are available: from the first time on, the number grows."""
         self._busy_since = self._clock.now if self._busy_since is None else self._busy_since
 
     def note_idleness(self) -> None:
-        """Scale back: the mapping starts with its initial concurrency again."""
+        """Scale back: the next messages find the initial number."""
         self._busy_since = None
+
+    def slot_at(self, used: int) -> float:
+        """Return the first time, from now on, at which there is a slot in addition to those that are used."""
+        if used < self._growth.concurrency(self.busy_seconds()):
+            return self._clock.now
+        return (self._busy_since or 0.0) + self._growth.seconds_until(used + 1)
+
+    def busy_seconds(self) -> float:
+        """Return the seconds since messages became available."""
+        return 0.0 if self._busy_since is None else self._clock.now - self._busy_since
+
+
+class PollerState(GrowthState):
+    """How far a mapping has scaled, and when its pollers can read again."""
+
+    def __init__(self, clock: ManualClock, scaling: Scaling) -> None:
+        super().__init__(clock, scaling)
+        self._scaling = scaling
+        self.readable_at = 0.0
+        """The time at which the pollers have read the last batch."""
 
     def note_read(self, records: int, size_bytes: int) -> None:
         """Note that the pollers start to read a batch."""
-        seconds = self._scaling.seconds_to_read(records, size_bytes, self._busy_seconds())
+        seconds = self._scaling.seconds_to_read(records, size_bytes, self.busy_seconds())
         self.readable_at = max(self.readable_at, self._clock.now) + seconds
-
-    def slot_at(self, used: int) -> float:
-        """Return the first time, from now on, at which the mapping has a slot in addition to those that are used."""
-        if used < self._scaling.concurrency(self._busy_seconds()):
-            return self._clock.now
-        return (self._busy_since or 0.0) + self._scaling.seconds_until(used + 1)
-
-    def _busy_seconds(self) -> float:
-        return 0.0 if self._busy_since is None else self._clock.now - self._busy_since

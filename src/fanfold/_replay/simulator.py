@@ -32,9 +32,9 @@ from fanfold._replay.mapping import (
     judge,
 )
 from fanfold._replay.open_batch import OpenBatch, ReceivedMessage, ThrottledBatch
-from fanfold._replay.scaling import Pollers
-from fanfold._replay.schedule import ScalingState, Schedule
-from fanfold._replay.simulator_settings import check_settings, scaling_of
+from fanfold._replay.scaling import ManagedInstances, Pollers
+from fanfold._replay.schedule import GrowthState, PollerState, Schedule
+from fanfold._replay.simulator_settings import capacity_of, check_settings, scaling_of
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory.queue import InMemoryQueue
 from fanfold.inmemory.settler import InMemorySettler
@@ -73,6 +73,8 @@ class Simulator:
         scales: True if the mapping starts with 5 concurrent invocations, and adds 300 per minute; False if it has
             reached its limit from the start.
         pollers: The pollers of provisioned mode, which excludes ``maximum_concurrency``; None for standard mode.
+        managed_instances: The capacity of a function on Managed Instances, above which Lambda throttles as above a
+            reserved concurrency; None for an ordinary function.
         switch_seconds: Seconds until ``disable`` and ``enable`` take effect.
         throttled: Share of invocations that are throttled, 0 to 1.
         duplicates: Share of receives after which SQS delivers the message again, 0 to 1.
@@ -115,6 +117,7 @@ class Simulator:
         reserved_concurrency: int | None = None,
         scales: bool = False,
         pollers: Pollers | None = None,
+        managed_instances: ManagedInstances | None = None,
         switch_seconds: float = aws_limits.MAPPING_UPDATE_SECONDS,
         throttled: float = 0.0,
         duplicates: float = 0.0,
@@ -142,9 +145,9 @@ class Simulator:
         self.function_timeout = function_timeout
         self._seconds = invocation_seconds
         self._throttled = throttled
-        self._reserved = math.inf if reserved_concurrency is None else reserved_concurrency
         self._schedule = Schedule(self.clock, switch_seconds)
-        self._scaling = ScalingState(self.clock, scaling)
+        self._pollers = PollerState(self.clock, scaling)
+        self._capacity = GrowthState(self.clock, capacity_of(reserved_concurrency, managed_instances))
         self._running: list[tuple[float, int, Delivery]] = []
         self._waiting: deque[ThrottledBatch] = deque()
         self._open_batch: OpenBatch | None = None
@@ -250,10 +253,10 @@ class Simulator:
     def _begin(self) -> bool:
         """Deliver a batch if one is ready and the concurrency allows it; return whether one was delivered."""
         if self._waiting and self._waiting[0].expires_at <= self.clock.now:
-            reason = f"the reserved concurrency of {self._reserved} was in use until the visibility timeout ended"
+            reason = "the function had no free concurrency until the visibility timeout ended"
             self._record(self._waiting.popleft().messages, 0.0, Errored("throttled", reason))
             return True
-        if self._waiting and self._in_use() < self._reserved:
+        if self._waiting and self._has_capacity():
             self._deliver(self._waiting.popleft().messages)
             return True
         return self._slot_at() <= self.clock.now and self._begin_new()
@@ -269,15 +272,15 @@ class Simulator:
         for message, _ in surplus:
             self.queue.undo_receive(message)
         self._open_batch = None
-        self._scaling.note_read(len(fits), batch.size_bytes)
-        if self._in_use() < self._reserved:
+        self._pollers.note_read(len(fits), batch.size_bytes)
+        if self._has_capacity():
             self._deliver(fits)
         else:
             self._waiting.append(ThrottledBatch(fits, batch.began_at + self.queue.visibility_timeout))
         return True
 
     def _gather(self) -> None:
-        if self.clock.now < self._scaling.readable_at:
+        if self.clock.now < self._pollers.readable_at:
             return
         while self._open_batch is None or not self._open_batch.full(self.mapping):
             size = 0 if self._open_batch is None else len(self._open_batch.messages)
@@ -286,12 +289,16 @@ class Simulator:
                 return
             if self._open_batch is None:
                 self._open_batch = OpenBatch(self.clock.now)
-                self._scaling.note_messages()
+                self._pollers.note_messages()
+                self._capacity.note_messages()
             for message in received:
                 self._open_batch.add(message, message.as_record())
 
     def _slot_at(self) -> float:
-        return self._scaling.slot_at(self._in_use() + len(self._waiting))
+        return self._pollers.slot_at(self._in_use() + len(self._waiting))
+
+    def _has_capacity(self) -> bool:
+        return self._capacity.slot_at(self._in_use()) <= self.clock.now
 
     def _in_use(self) -> int:
         return len(self._running) + len(self._ready)
@@ -299,7 +306,8 @@ class Simulator:
     def _note_idleness(self) -> None:
         is_busy = self._running or self._waiting or self._open_batch
         if not is_busy and (self.queue.seconds_until_visible() or not self._schedule.is_enabled()):
-            self._scaling.note_idleness()
+            self._pollers.note_idleness()
+            self._capacity.note_idleness()
 
     def _deliver(self, batch: Sequence[ReceivedMessage]) -> None:
         if self._throttled and self.rng.random() < self._throttled:
@@ -375,9 +383,9 @@ class Simulator:
         """Return the time at which something can happen that could not happen now; infinity for never."""
         times = [self._schedule.next_action_at()]
         times += [self._running[0][0]] if self._running else []
-        times += [self._waiting[0].expires_at] if self._waiting else []
+        times += [self._waiting[0].expires_at, self._capacity.slot_at(len(self._running))] if self._waiting else []
         slot_at = self._slot_at()
         if self._open_batch is not None:
             times.append(max(slot_at, self._open_batch.began_at + self.mapping.window_seconds))
-        times.append(self._schedule.polls_from(max(slot_at, self.queue.next_visible_at(), self._scaling.readable_at)))
+        times.append(self._schedule.polls_from(max(slot_at, self.queue.next_visible_at(), self._pollers.readable_at)))
         return min(times)

@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fanfold._base.aws_limits import SQS_MAX_VISIBILITY_SECONDS
-from fanfold._replay.scaling import Pollers, Scaling, fixed_scaling, provisioned_scaling, standard_scaling
+from fanfold._replay.scaling import (
+    Growth,
+    ManagedInstances,
+    Pollers,
+    Scaling,
+    fixed_scaling,
+    provisioned_scaling,
+    standard_scaling,
+)
 from fanfold.errors import ConfigurationError
 
 _DEFAULT_CONCURRENCY: Final = 5
+_UNLIMITED: Final = 1_000_000_000
 
 
 def scaling_of(maximum_concurrency: int | None, pollers: Pollers | None, *, scales: bool) -> Scaling:
@@ -30,6 +39,22 @@ def scaling_of(maximum_concurrency: int | None, pollers: Pollers | None, *, scal
     if scales:
         return standard_scaling(maximum_concurrency)
     return fixed_scaling(maximum_concurrency or _DEFAULT_CONCURRENCY)
+
+
+def capacity_of(reserved_concurrency: int | None, managed_instances: ManagedInstances | None) -> Growth:
+    """Return how many invocations a function can process concurrently.
+
+    Raises:
+        ConfigurationError: If both limits are set.
+    """
+    if managed_instances is None:
+        return fixed_scaling(_UNLIMITED if reserved_concurrency is None else reserved_concurrency)
+    if reserved_concurrency is not None:
+        raise ConfigurationError(
+            f"reserved_concurrency must be None with managed_instances, not {reserved_concurrency}: a function on "
+            "Managed Instances has a maximum number of execution environments instead"
+        )
+    return managed_instances
 
 
 def check_settings(**values: Any) -> None:

@@ -24,7 +24,7 @@ from fanfold._base.sample_events import (
     make_s3_record,
     make_sns_record,
 )
-from fanfold._replay.scaling import Pollers
+from fanfold._replay.scaling import ManagedInstances, Pollers
 from fanfold._replay.simulator import Simulator
 from fanfold.testing.delivery import deliver
 from fanfold.testing.faults import Faulty, Ok, Partial, Throttled
@@ -32,6 +32,7 @@ from fanfold.testing.faults import Faulty, Ok, Partial, Throttled
 __all__ = [
     "FakeContext",
     "Faulty",
+    "ManagedInstances",
     "ManualClock",
     "Ok",
     "Partial",

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold._replay.scaling import Pollers, Scaling, fixed_scaling, provisioned_scaling, standard_scaling
+from fanfold._replay.scaling import (
+    Growth,
+    ManagedInstances,
+    Pollers,
+    fixed_scaling,
+    provisioned_scaling,
+    standard_scaling,
+)
 from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError
 from simulated import done, max_concurrent, simulate
@@ -24,10 +31,12 @@ MB_BODY = 1_048_000
         (provisioned_scaling(Pollers()), {0: 20, 60: 1_020, 120: 2_000, 1_000: 2_000}),
         (provisioned_scaling(Pollers(200, 10_000)), {0: 2_000, 60: 3_000, 2_000: 20_000}),
         (fixed_scaling(7), {0: 7, 60: 7}),
+        (ManagedInstances(), {0: 48, 124: 48, 125: 64, 300: 96, 600: 192, 10**6: 240_000}),
+        (ManagedInstances(10, environments=2, maximum_environments=5), {0: 20, 300: 40, 600: 50}),
     ],
 )
-def test_a_mapping_scales_by_the_published_rates(scaling: Scaling, concurrency: dict[float, int]):
-    """Standard mode: 5, then 300 more per minute. Provisioned mode: ten per poller, then 1,000 more per minute."""
+def test_a_mapping_and_its_function_scale_by_the_published_rates(scaling: Growth, concurrency: dict[float, int]):
+    """Standard: 5, +300 per minute. Provisioned: 10 per poller, +1,000. Managed Instances: doubles in 300 s."""
     assert {seconds: scaling.concurrency(seconds) for seconds in concurrency} == concurrency
 
 
@@ -75,19 +84,25 @@ scalings = (
     st.builds(standard_scaling, st.none() | st.integers(2, 1_000))
     | st.builds(fixed_scaling, st.integers(1, 2_000))
     | st.builds(provisioned_scaling, pollers)
+    | st.builds(
+        lambda processes, least, more: ManagedInstances(processes, least, least + more),
+        st.integers(1, 100),
+        st.integers(1, 50),
+        st.integers(0, 100),
+    )
 )
 
 
 @given(scalings, st.floats(0, 10_000), st.integers(1, 25_000))
-def test_the_time_until_a_concurrency_is_reached_is_exact(scaling: Scaling, seconds: float, wanted: int):
+def test_the_time_until_a_concurrency_is_reached_is_exact(scaling: Growth, seconds: float, wanted: int):
     """Before it, fewer batches are processed; the concurrency never decreases, and never exceeds its maximum."""
     reached = scaling.seconds_until(wanted)
     if math.isinf(reached):
-        assert wanted > scaling.most
+        assert wanted > scaling.concurrency(1e9)
     else:
         assert scaling.concurrency(reached) >= wanted
         assert reached == 0 or scaling.concurrency(reached * 0.99) < wanted
-    assert scaling.initial <= scaling.concurrency(seconds) <= scaling.concurrency(seconds + 1) <= scaling.most
+    assert scaling.concurrency(0) <= scaling.concurrency(seconds) <= scaling.concurrency(seconds + 1)
 
 
 # --- In the simulator.
@@ -128,6 +143,39 @@ def test_simulated_pollers_run_ten_batches_each():
     settings = {"batch_size": 1, "invocation_seconds": 30, "function_timeout": 60, "visibility_timeout": 360}
     simulator = simulate(done, *range(100), pollers=Pollers(2, 2), **settings)
     assert max_concurrent(simulator.deliveries) == 20
+
+
+def test_a_function_on_managed_instances_is_throttled_until_it_has_grown():
+    """Two invocations at first, four after five minutes: batches wait within their visibility timeout."""
+    settings = {"batch_size": 1, "invocation_seconds": 100, "function_timeout": 900, "visibility_timeout": 5_400}
+    instances = ManagedInstances(1, environments=2, maximum_environments=4)
+    simulator = simulate(done, *range(12), maximum_concurrency=10, managed_instances=instances, **settings)
+    starts = [delivery.began_at for delivery in simulator.deliveries]
+    third = 300 * math.log2(1.5)
+    assert starts == pytest.approx([0, 0, 100, 100, third, 200, 200, third + 100, 300, 300, 300, third + 200])
+    assert max_concurrent(simulator.deliveries) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ((0,), "processes must be an integer from 1 to 1,600, not 0"),
+        ((16, 0), "environments must be an integer from 1 to 15,000, not 0"),
+        ((16, 5, 4), "maximum_environments must be an integer from 5 to 15,000, not 4"),
+        ((16, 5, 15_001), "maximum_environments must be an integer from 5 to 15,000, not 15001"),
+    ],
+)
+def test_managed_instances_that_aws_would_reject_are_refused(values: tuple[int, ...], error: str):
+    """The error names the value."""
+    with pytest.raises(ConfigurationError) as raised:
+        ManagedInstances(*values)
+    assert str(raised.value) == error
+
+
+def test_managed_instances_exclude_a_reserved_concurrency():
+    """They have a maximum number of execution environments instead."""
+    with pytest.raises(ConfigurationError, match="reserved_concurrency must be None with managed_instances, not 5"):
+        Simulator(done, managed_instances=ManagedInstances(), reserved_concurrency=5)
 
 
 def test_pollers_exclude_a_maximum_concurrency():

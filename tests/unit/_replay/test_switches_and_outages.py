@@ -110,7 +110,7 @@ def test_messages_are_dead_lettered_without_having_run_if_reserved_concurrency_i
     assert not set(dead(simulator)) & set(ran)
     throttled = [one for one in simulator.deliveries if isinstance(one.invocation, Errored)]
     assert {one.invocation.kind for one in throttled} == {"throttled"}  # type: ignore[union-attr]
-    assert "the reserved concurrency of 1 was in use" in simulator.dead_letter_queue.messages()[0].history[0]
+    assert "the function had no free concurrency" in simulator.dead_letter_queue.messages()[0].history[0]
     assert max_concurrent(simulator.deliveries) == 1
 
 
