@@ -149,9 +149,10 @@ def _show_more(number: int, most: int, console: Console) -> None:
 
 
 def _line(text: str) -> str:
-    """Return the text as one line of limited length."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_TEXT else f"{line[: _MAX_TEXT - 1]}…"
+    """Return the first line of a text, of limited length; an error may have a traceback in its text."""
+    first, *others = text.strip().splitlines() or [""]
+    line = " ".join(first.split())[:_MAX_TEXT]
+    return f"{line} …" if others or len(first) > _MAX_TEXT else line
 
 
 def _cell(value: object) -> str:

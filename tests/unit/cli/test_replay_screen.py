@@ -99,11 +99,12 @@ def test_a_long_list_is_capped():
     assert "and 20 more; --html and --json list them" in screen(document(*["lost"] * 60))
 
 
-def test_a_long_error_is_cut_and_markup_is_text():
-    """It is one line of the user's, not of the terminal's styles."""
-    text = screen(document("lost", error="[bold]\n" + "x" * 500))
-    assert "Failed: [bold] xx" in " ".join(text.split())
-    assert "…" in text
+def test_an_error_is_cut_to_its_first_line_and_markup_is_text():
+    """An error may have a traceback in its text."""
+    text = " ".join(screen(document("lost", error="[bold] no\nTraceback")).split())
+    assert "Failed: [bold] no …" in text
+    assert "Traceback" not in text
+    assert "…" in screen(document("lost", error="x" * 500))
 
 
 def test_a_wide_terminal_shows_more():
