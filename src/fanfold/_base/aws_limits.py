@@ -126,10 +126,6 @@ MANAGED_INSTANCES_MAX_ENVIRONMENTS: Final = 15_000
 """Largest MaxExecutionEnvironments (Lambda API reference, FunctionScalingConfig)."""
 MANAGED_INSTANCES_DOUBLING_SECONDS: Final = 300
 """Seconds in which traffic can double without throttling (same guide as MANAGED_INSTANCES_ENVIRONMENTS)."""
-MANAGED_INSTANCES_PROCESSES: Final = 16
-"""Concurrent invocations of an execution environment per vCPU, Python, unless set (same guide; check)."""
-MANAGED_INSTANCES_MAX_PROCESSES: Final = 1_600
-"""Largest PerExecutionEnvironmentMaxConcurrency (Lambda API reference; check)."""
 MAPPING_UPDATE_SECONDS: Final = 60
 """Seconds until a mapping is disabled or enabled, approximately (Lambda developer guide, "Event source mappings")."""
 MAPPING_RECOMMENDED_TIMEOUTS: Final = 6

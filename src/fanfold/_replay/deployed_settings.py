@@ -214,6 +214,10 @@ def _remarks(template: Path, deployment: Deployment) -> Iterator[str]:
     if function.reserved.value == 0:
         where = f"{template}:{function.reserved.place.line} {function.reserved.subject}"
         yield f"{where} is 0: Lambda does not invoke it, so every message is dead-lettered without having run"
+    if function.managed_instances.value:
+        where = f"{template}:{function.managed_instances.place.line} {function.key} runs on Lambda Managed Instances"
+        count = "" if function.processes.value is None else f", with {function.processes.value:g} processes"
+        yield f"{where}{count}: --concurrent-invocations N lets invocations overlap in a replay"
     yield from _differences(template, function.architectures, function.runtime)
 
 

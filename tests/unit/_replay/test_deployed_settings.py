@@ -273,6 +273,14 @@ def test_a_starting_position_does_not_turn_a_queue_into_another_source(read: Any
             {"function": {"ReservedConcurrentExecutions": 0}},
             "of Do is 0: Lambda does not invoke it, so every message is dead-lettered without having run",
         ),
+        (
+            {
+                "function": {
+                    "CapacityProviderConfig": {"PerExecutionEnvironmentMaxConcurrency": 8, "Arn": "arn:aws:lambda:x"}
+                }
+            },
+            "Do runs on Lambda Managed Instances, with 8 processes: --concurrent-invocations N lets",
+        ),
         ({"function": {"Architectures": [OTHER_MACHINE]}}, f"Architectures of Do is {OTHER_MACHINE}, this machine is"),
         ({"function": {"Runtime": "python3.8"}}, "Runtime of Do is python3.8, this replay runs Python 3."),
     ],
