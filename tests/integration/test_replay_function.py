@@ -175,3 +175,26 @@ def test_a_timeout_ends_no_process_with_concurrent_invocations(client: RuntimeCl
     waiting = [client.start(make_event("hang"), now=60) for _ in range(2)]
     assert [reason(wait()) for wait in waiting] == ["timeout: Task timed out after 1.00 seconds"] * 2
     assert value(client.invoke(make_event("ok"), now=60)) == "done"
+
+
+# Slow: the handler has worker processes.
+@pytest.mark.slow
+@pytest.mark.linux
+def test_a_handler_in_worker_processes_fails_during_an_outage_and_runs_in_them_afterward(folder: Path):
+    """During the outage, it would not run anyway."""
+    source = """
+        import multiprocessing, os
+        import fanfold
+
+        @fanfold.consumer(processes=2, max_tasks_per_process=9)
+        def handler(body: dict) -> None:
+            with open("pids", "a") as file:
+                file.write(f"{os.getpid()} {os.getppid()}\\n")
+    """
+    (folder / "worker.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    environment = HandlerSettings(outage=Outage(60, 1, "OSError: down")).environment()
+    with LocalFunction("worker:handler", timeout_seconds=60, memory_mb=1769, environment=environment) as function:
+        failing, running = (function.invoke(make_event({"n": 1}), now=now) for now in (0, 60))
+    assert value(failing)["batchItemFailures"] == [{"itemIdentifier": "message-0"}]
+    assert value(running) == {"batchItemFailures": []}
+    assert len((folder / "pids").read_text().splitlines()) == 1

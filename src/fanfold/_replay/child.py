@@ -129,7 +129,7 @@ def main() -> None:
         return
     concurrency = None if consumer is None else consumer.settings.concurrency
     ready = {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None}
-    send(replies, {**ready, "concurrency": concurrency})
+    send(replies, {**ready, "concurrency": concurrency if isinstance(concurrency, int) else None})
     try:
         for line in requests:
             began = time.perf_counter()

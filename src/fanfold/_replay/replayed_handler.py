@@ -50,7 +50,7 @@ class ReplayedHandler:
         self._settings = settings
         self._observers = observers
         self._is_consumer = find_layer(handler, Consumer) is not None
-        self._copies: dict[int, Consumer[..., Any]] = {}
+        self._copies: dict[tuple[int, bool], Consumer[..., Any]] = {}
         self._error = None if settings.outage is None else error_of(settings.outage.error)
         self._now, self._began = 0.0, time.monotonic()
 
@@ -76,24 +76,28 @@ class ReplayedHandler:
         return random.Random(f"{self._settings.seed} {DELIVERY.get()}").random()  # noqa: S311 - reproducible
 
     def _invoke(self, consumer: Consumer[..., Any], event: Event, context: Any) -> BatchResult:
-        replayed = self._copies.get(id(consumer))
+        outage = self._settings.outage
+        key = id(consumer), outage is not None and self._now < outage.seconds
+        replayed = self._copies.get(key)
         if replayed is None:
-            replayed = self._copies[id(consumer)] = self._copy(consumer)
+            replayed = self._copies[key] = self._copy(consumer, fails=key[1])
         token = INVOKE.set(None)
         try:
             return replayed.invoke(event, context)
         finally:
             INVOKE.reset(token)
 
-    def _copy(self, consumer: Consumer[..., Any]) -> Consumer[..., Any]:
+    def _copy(self, consumer: Consumer[..., Any], *, fails: bool) -> Consumer[..., Any]:
         changes: dict[str, Any] = {}
+        if fails and consumer.settings.processes is not None:  # worker processes call only registered functions
+            changes |= {"processes": None, "max_tasks_per_process": None}
         idempotency = consumer.settings.idempotency
         if idempotency is not None and self._settings.entries_url is not None:
             changes["idempotency"] = copy.copy(idempotency)
             changes["idempotency"].open_entries = entries_at(self._settings.entries_url)
             changes["idempotency"].clock = self.clock
         replayed = consumer.with_settings(**changes)
-        if self._settings.outage is not None:
+        if fails:
             replayed = replayed.with_function(_failing(consumer.function, self._error_of_records))
             replayed.add_observer(_CurrentRecords())
         for observer in self._observers:
