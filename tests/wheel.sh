@@ -51,7 +51,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/unit/_consumer/test_isolation.py
 	--ignore=tests/unit/_consumer/test_struct_bodies.py --ignore=tests/properties/test_body_properties.py
 	--ignore=tests/unit/_consumer/test_never_stuck.py
-	--ignore=tests/unit/cli/test_help.py
+	--ignore=tests/unit/cli/test_help.py --ignore=tests/unit/cli/test_replay_screen.py
 	--ignore=tests/properties/test_settling_properties.py --ignore=tests/unit/_worker/test_decorated.py
 	--ignore=tests/unit/aws/test_clients.py --ignore=tests/unit/aws/test_renewing.py
 	--ignore=tests/unit/testing/test_deliver_to_handlers.py
