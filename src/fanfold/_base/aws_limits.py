@@ -34,6 +34,13 @@ SQS_MAX_WAIT_SECONDS: Final = 20
 """Seconds a ReceiveMessage can wait for a message (SQS quotas)."""
 SQS_IN_FLIGHT_MESSAGES: Final = 120_000
 """In-flight messages of a standard queue: received and not deleted; approximate (SQS quotas)."""
+SQS_NOISY_SHARE: Final = 0.1
+"""Share of the messages in flight, or of the recent processing time, above which a tenant is a noisy neighbor; check
+(SQS developer guide, "How Amazon SQS fair queues work")."""
+SQS_NOISY_IN_FLIGHT: Final = 30
+"""Minimum messages in flight of a tenant that is noisy because of their number (same page)."""
+SQS_QUIET_AFTER_SECONDS: Final = 300
+"""Seconds without a new message after which a tenant is not noisy (same page)."""
 
 SNS_SUBJECT_CHARACTERS: Final = 100
 """Characters of a notification's subject (SNS API reference, Publish)."""
@@ -68,8 +75,8 @@ LAMBDA_FILE_DESCRIPTORS: Final = 1_024
 """File descriptors of an execution environment (Lambda quotas)."""
 LAMBDA_EVENT_BYTES: Final = 6 * 1024 * 1024
 """Bytes of one event; Lambda ends a batch early to stay below it (Lambda quotas)."""
-LAMBDA_RESPONSE_BYTES: Final = 6 * 1024 * 1024
-"""Bytes of one response (Lambda quotas)."""
+LAMBDA_RESPONSE_BYTES: Final = 6_291_556
+"""Bytes of one response (Lambda quotas; the exact number is in the error that a larger response causes)."""
 LAMBDA_ACCOUNT_CONCURRENCY: Final = 1_000
 """Concurrent invocations in an account and region, unless raised (Lambda quotas)."""
 LAMBDA_BILLED_STEP_SECONDS: Final = 0.001
@@ -95,6 +102,10 @@ MAPPING_SCALING_PER_SECOND: Final = 300 / 60
 """Concurrent batches that a mapping adds per second: 300 per minute (same page; check)."""
 MAPPING_SCALING_MAX: Final = 1_250
 """Maximum concurrent batches of one mapping (same page; check)."""
+MAPPING_PROVISIONED_PER_SECOND: Final = 1_000 / 60
+"""Concurrent batches that a mapping in provisioned mode adds per second: 1,000 per minute (same page; check)."""
+MAPPING_PROVISIONED_MAX: Final = 20_000
+"""Maximum concurrent batches of one mapping in provisioned mode (same page; check)."""
 MAPPING_MIN_POLLERS: Final = 2
 """Minimum of MinimumPollers and of MaximumPollers, and default of MinimumPollers (Lambda API reference,
 ProvisionedPollerConfig)."""
@@ -104,6 +115,19 @@ MAPPING_MAX_POLLERS: Final = 10_000
 """Maximum of MaximumPollers (same page)."""
 MAPPING_POLLER_BATCHES: Final = 10
 """Concurrent batches of one poller in provisioned mode (Lambda developer guide, "Scaling for SQS")."""
+MAPPING_POLLER_BYTES_PER_SECOND: Final = 1_048_576
+"""Bytes of messages that one poller reads per second, approximately: 1 MB (same page)."""
+MAPPING_POLLER_RECEIVES_PER_SECOND: Final = 10
+"""ReceiveMessage calls of one poller per second (same page)."""
+MANAGED_INSTANCES_ENVIRONMENTS: Final = 3
+"""Execution environments that a function on Managed Instances starts with (Lambda developer guide, "Scaling Lambda
+Managed Instances"; check)."""
+MANAGED_INSTANCES_MAX_ENVIRONMENTS: Final = 15_000
+"""Largest MaxExecutionEnvironments (Lambda API reference, FunctionScalingConfig)."""
+MANAGED_INSTANCES_DOUBLING_SECONDS: Final = 300
+"""Seconds in which traffic can double without throttling (same guide as MANAGED_INSTANCES_ENVIRONMENTS)."""
+MAPPING_UPDATE_SECONDS: Final = 60
+"""Seconds until a mapping is disabled or enabled, approximately (Lambda developer guide, "Event source mappings")."""
 MAPPING_RECOMMENDED_TIMEOUTS: Final = 6
 """Recommended visibility timeout, in multiples of the function's timeout, plus the batching window (same guide).
 

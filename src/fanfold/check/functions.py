@@ -10,8 +10,8 @@ from fanfold._base import aws_limits
 from fanfold.check.permissions import Roles
 from fanfold.check.queues import Queues
 from fanfold.check.resources import Properties, Resources, mapping_of
-from fanfold.check.unresolved import Text, references
-from fanfold.check.values import Function, Permissions, Setting
+from fanfold.check.unresolved import Text, references, sole
+from fanfold.check.values import Function, Permissions, Setting, Variable
 
 MAPPING: Final = "AWS::Lambda::EventSourceMapping"
 _KINDS: Final = ("AWS::Lambda::Function", "AWS::Serverless::Function")
@@ -86,6 +86,9 @@ class Functions:
             queues={variable: self._queues.resolve(url) for variable, url in urls.items() if url.value},
             permissions=permissions,
             other_triggers=other_triggers,
+            variables=tuple(_variables(variables)),
+            architectures=properties.texts("Architectures"),
+            runtime=properties.text("Runtime"),
         )
 
     def permissions(self, role: Text) -> Permissions:
@@ -114,6 +117,16 @@ class Functions:
                 properties = self._resources.properties(other)
                 name = "FunctionName" if "FunctionName" in properties.content else "TargetFunctionArn"
                 yield self.key_of(properties.text(name).value or "")
+
+
+def _variables(variables: Properties) -> Iterator[Variable]:
+    """Yield the environment variables; if they are not known as a whole, one that states why."""
+    if variables.unknown:
+        yield Variable(variables.choice("Variables", ""), None)
+    for name in map(str, variables.content):
+        text = variables.text(name).value
+        if text is not None:
+            yield Variable(variables.choice(name, ""), sole(text))
 
 
 def _processes(provider: Properties, memory: Setting[float]) -> Setting[float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from fanfold.check.unresolved import Text
+from fanfold.check.unresolved import Reference, Text
 
 T = TypeVar("T")
 
@@ -118,6 +118,15 @@ class Permissions:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable of a function."""
+
+    setting: Setting[str]
+    reference: Reference | None
+    """The reference that makes up its whole value, such as ``Jobs.Arn``; None for any other value."""
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """A Lambda function."""
 
@@ -149,6 +158,12 @@ class Function:
     permissions: Permissions = Permissions()
     other_triggers: bool = False
     """True if something other than an SQS mapping invokes it."""
+    variables: tuple[Variable, ...] = ()
+    """Its environment variables; if the whole environment is not known, one of that name."""
+    architectures: Setting[tuple[str, ...]] | None = None
+    """Its instruction set: ``x86_64`` or ``arm64``; empty for the default, ``x86_64``."""
+    runtime: Setting[Text] | None = None
+    """Its runtime, such as ``python3.13``."""
 
 
 @dataclass(frozen=True, slots=True)
