@@ -47,9 +47,11 @@ def test_fanfold_check_has_no_findings_in_a_new_project(project: Path):
 
 
 @pytest.mark.slow
-def test_the_linter_reports_nothing_for_a_new_template(project: Path):
-    """Not even warnings."""
-    done = run(BIN / "cfn-lint", "template.yaml", folder=project)
+def test_the_linter_reports_nothing_for_new_templates(tmp_path: Path):
+    """Not even warnings, for a consumer and a job."""
+    for arguments in (["shop"], ["tally", "--job"]):
+        assert fanfold("init", *arguments, folder=tmp_path).returncode == 0
+    done = run(BIN / "cfn-lint", "shop/template.yaml", "tally/template.yaml", folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
