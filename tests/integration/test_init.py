@@ -132,20 +132,20 @@ def commands(heading: str) -> list[str]:
     return [line for line in block[1].splitlines() if not line.startswith(("pip ", "pipx "))]
 
 
-# Slow: builds the wheel, and builds and deploys a project with the SAM CLI.
+# Slow: builds and deploys a project with the SAM CLI.
 @pytest.mark.stack
 @pytest.mark.slow
-def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(stack: LocalStack, tmp_path: Path):
+def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(
+    stack: LocalStack, tmp_path: Path, wheels: dict[str, str]
+):
     """Its commands run in one shell, except for the installation, which exists here."""
     sam_bin = program().parent
-    wheels = tmp_path / "wheels"
-    succeeds(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT)
     lines = commands("From nothing to a deployed consumer")
     assert [line.split()[0] for line in lines][-2:] == ["sam", "sam"]
     variables = {
         **stack.environment,
         "PATH": f"{BIN}:{sam_bin}:{os.environ['PATH']}",
-        "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+        **wheels,
         "ARCHITECTURE": OUR_ARCHITECTURE,
         "PYTHON_VERSION": OUR_VERSION,
     }
