@@ -44,7 +44,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def is_counted(item: pytest.Item) -> bool:
     """Return whether coverage counts a test."""
-    if item.get_closest_marker("slow") or item.get_closest_marker("stack"):
+    if any(item.get_closest_marker(name) for name in ("slow", "stack", "uncounted")):
         return False
     return bool(item.get_closest_marker("counted")) or not is_hypothesis_test(getattr(item, "obj", None))
 
