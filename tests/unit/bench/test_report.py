@@ -156,6 +156,7 @@ def test_the_csv_file_has_a_row_for_each_cell(tmp_path: Path):
     assert cells[2]["out_of_memory_kills"] == "1"
 
 
+@pytest.mark.uncounted
 def test_the_picture_is_drawn(tmp_path: Path):
     """A PNG file. An error names a missing folder."""
     draw(result(), tmp_path / "maps.png")

@@ -122,6 +122,7 @@ def test_fanfolds_own_settings_may_be_unknown(check: Any):
         ),
     ],
 )
+@pytest.mark.uncounted
 def test_the_boundaries_of_the_rules(check: Any, changes: Any, expected: list[str]):
     """A value on one side of a limit passes; a value on the other side is a finding."""
     assert rules(check(template(**changes))) == expected
