@@ -12,6 +12,7 @@ from fanfold.bench.summary import sentences
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 _LETTERS_PER_INCH: Final = 9
+_LEGEND: Final = "(solid frame: cheapest; dotted: fastest)"
 
 
 def draw(result: Result, file: Path) -> None:
@@ -51,11 +52,14 @@ def _map(axes: Any, heat_map: HeatMap) -> None:
         inset, style = (0.04, "-") if name == "cheapest" else (0.1, ":")
         axes.add_patch(_square(tile, inset, fill=False, edgecolor="white", linewidth=4))
         axes.add_patch(_square(tile, inset, fill=False, edgecolor="red", linewidth=2, linestyle=style))
+    for column, row in heat_map.adjusting:
+        axes.plot(column + 0.38, row, marker="D", markersize=8, color="red", markeredgecolor="white")
     axes.set_xlim(-0.5, len(heat_map.memories) - 0.5)
     axes.set_ylim(len(heat_map.concurrencies) - 0.5, -0.5)
     axes.set_xticks(range(len(heat_map.memories)), [f"{memory:,}" for memory in heat_map.memories], fontsize=9)
     axes.set_yticks(range(len(heat_map.concurrencies)), list(map(str, heat_map.concurrencies)), fontsize=9)
-    axes.set_xlabel("memory, MB  (solid frame: cheapest; dotted: fastest)", fontsize=8)
+    legend = "(solid: cheapest; dotted: fastest; diamond: auto)" if heat_map.adjusting else _LEGEND
+    axes.set_xlabel(f"memory, MB  {legend}", fontsize=8)
     axes.set_ylabel("concurrent handlers", fontsize=9)
     axes.set_title(heat_map.title, fontsize=11)
 

@@ -66,6 +66,8 @@ class Result:
     """True if the handler is a fanfold consumer; None if that is not known."""
     notes: tuple[str, ...] = ()
     """Caveats for readers of the numbers."""
+    adjusting: tuple[Sample, ...] = ()
+    """A sample for each memory of a concurrency limit that adjusts itself, which its setting contains."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -145,6 +147,7 @@ def read_result(file: Path) -> Result:
             present=None if document["present"] is None else Setting(**document["present"]),
             consumer=document["consumer"],
             notes=tuple(document["notes"]),
+            adjusting=tuple(map(_sample, document.get("adjusting", ()))),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{file} is not a complete result: {type(error).__name__}: {error}") from error
