@@ -69,7 +69,7 @@ class Plan:
     present: Setting | None
     """The present setting of the function."""
     deployed: Deployed
-    """What the template determines."""
+    """The settings that the template determines."""
     samples: tuple[Sample, ...]
     """The samples of the result that is resumed."""
     notes: tuple[str, ...]
@@ -168,7 +168,7 @@ def _batches(options: BenchOptions, stdin: IO[bytes], batch_size: int | None) ->
 
 
 def _deployed(options: BenchOptions) -> Deployed:
-    """Return what the template determines, with the present setting that the user specified instead."""
+    """Return the settings of the template, with the present setting that the user specified instead."""
     from_template = Deployed()
     if options.template is not None and options.function is not None:
         from_template = deployed(options.template, options.function)
