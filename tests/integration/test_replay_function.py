@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fanfold._replay.function import InvocationResult, LocalFunction
+from fanfold._replay.handler_settings import HandlerSettings
 from fanfold._replay.mapping import Errored, Returned
 from fanfold._replay.outage import Outage
-from fanfold._replay.replayed_handler import ReplaySettings
 from fanfold._replay.runtime_client import RuntimeClientFunction
 from fanfold.testing import make_event
 
@@ -34,13 +34,13 @@ SOURCE = """
     def closes_everything(event, context):
         os.closerange(3, 64)
 
-    def answers(event, context):
+    def responds(event, context):
         return {"length": len(event["Records"]), "seconds": context.get_remaining_time_in_millis() > 0}
 
-    def answers_at_length(event, context):
+    def responds_at_length(event, context):
         return "é" * 3_200_000
 
-    def answers_with_a_set(event, context):
+    def responds_with_a_set(event, context):
         return {1}
 
     def logs(event, context):
@@ -69,7 +69,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def local(name: str, **settings: Any) -> LocalFunction:
-    environment = ReplaySettings(**settings).environment()
+    environment = HandlerSettings(**settings).environment()
     return LocalFunction(f"app:{name}", timeout_seconds=60, memory_mb=1769, environment=environment)
 
 
@@ -102,7 +102,7 @@ def test_the_standard_input_of_a_handler_is_empty():
 
 def test_a_response_over_six_megabytes_fails():
     """In bytes of UTF-8, with Lambda's error."""
-    with local("answers_at_length") as function:
+    with local("responds_at_length") as function:
         assert reason(function.invoke(make_event(1))) == (
             "error: Function.ResponseSizeTooLarge: Response payload size exceeded maximum allowed payload size "
             "(6291556 bytes)."
@@ -111,7 +111,7 @@ def test_a_response_over_six_megabytes_fails():
 
 def test_a_response_that_is_not_json_fails_as_in_lambdas_runtime_client():
     """The error is that of the client."""
-    with local("answers_with_a_set") as function:
+    with local("responds_with_a_set") as function:
         assert reason(function.invoke(make_event(1))).startswith(
             "error: Runtime.MarshalError: Unable to marshal response: Object of type set is not JSON serializable"
         )
@@ -119,7 +119,7 @@ def test_a_response_that_is_not_json_fails_as_in_lambdas_runtime_client():
 
 def test_an_event_of_six_megabytes_arrives():
     """It is larger than the buffer of a pipe."""
-    with local("answers") as function:
+    with local("responds") as function:
         assert value(function.invoke(make_event(*["x" * 500_000] * 12))) == {"length": 12, "seconds": True}
 
 
@@ -135,7 +135,7 @@ def test_log_lines_are_those_that_cloudwatch_shows(capfd: pytest.CaptureFixture[
 
 def test_an_invocation_fails_during_an_outage():
     """With the error that the user chose."""
-    with local("answers", outage=Outage(60, 1, "OSError: down")) as function:
+    with local("responds", outage=Outage(60, 1, "OSError: down")) as function:
         assert reason(function.invoke(make_event(1), now=59)) == "error: OSError: down"
         assert value(function.invoke(make_event(1), now=60))["length"] == 1
 
@@ -144,7 +144,7 @@ def test_an_invocation_fails_during_an_outage():
 def client(request: pytest.FixtureRequest) -> Iterator[RuntimeClientFunction]:
     pytest.importorskip("awslambdaric.lambda_multi_concurrent_utils", reason="Lambda's runtime client is not installed")
     name, timeout = request.param
-    environment = ReplaySettings(outage=Outage(60, 1, "OSError: down")).environment()
+    environment = HandlerSettings(outage=Outage(60, 1, "OSError: down")).environment()
     with RuntimeClientFunction(
         f"app:{name}", timeout_seconds=timeout, memory_mb=1769, environment=environment, concurrency=2
     ) as function:
@@ -175,3 +175,26 @@ def test_a_timeout_ends_no_process_with_concurrent_invocations(client: RuntimeCl
     waiting = [client.start(make_event("hang"), now=60) for _ in range(2)]
     assert [reason(wait()) for wait in waiting] == ["timeout: Task timed out after 1.00 seconds"] * 2
     assert value(client.invoke(make_event("ok"), now=60)) == "done"
+
+
+# Slow: the handler has worker processes.
+@pytest.mark.slow
+@pytest.mark.linux
+def test_a_handler_in_worker_processes_fails_during_an_outage_and_runs_in_them_afterward(folder: Path):
+    """During the outage, it would not run anyway."""
+    source = """
+        import multiprocessing, os
+        import fanfold
+
+        @fanfold.consumer(processes=2, max_tasks_per_process=9)
+        def handler(body: dict) -> None:
+            with open("pids", "a") as file:
+                file.write(f"{os.getpid()} {os.getppid()}\\n")
+    """
+    (folder / "worker.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    environment = HandlerSettings(outage=Outage(60, 1, "OSError: down")).environment()
+    with LocalFunction("worker:handler", timeout_seconds=60, memory_mb=1769, environment=environment) as function:
+        failing, running = (function.invoke(make_event({"n": 1}), now=now) for now in (0, 60))
+    assert value(failing)["batchItemFailures"] == [{"itemIdentifier": "message-0"}]
+    assert value(running) == {"batchItemFailures": []}
+    assert len((folder / "pids").read_text().splitlines()) == 1

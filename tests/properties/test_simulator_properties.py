@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fanfold._replay.delivery import Delivery
 from fanfold._replay.mapping import Errored
-from fanfold._replay.simulator import Delivery, Simulator
+from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_fifo_record, make_record
 from worlds import FUNCTION_TIMEOUT, settings_of
 

@@ -1,7 +1,7 @@
 """Limits, defaults, and recommendations of AWS, each with its unit and its source.
 
 All numbers are from AWS's documentation as of November 2026; none was measured. Numbers marked "check" have changed
-before. Prices are in ``aws_prices``.
+before. A test compares those that AWS's API models contain with the installed botocore. Prices are in ``aws_prices``.
 """
 
 from __future__ import annotations
@@ -47,14 +47,26 @@ SNS_SUBJECT_CHARACTERS: Final = 100
 
 LAMBDA_DEFAULT_TIMEOUT_SECONDS: Final = 3
 """Timeout of a function that sets none, seconds (CloudFormation reference, AWS::Lambda::Function)."""
-LAMBDA_MAX_TIMEOUT_SECONDS: Final = 900
-"""Longest timeout of a function, seconds (Lambda quotas)."""
+LAMBDA_MAX_TIMEOUT_SECONDS: Final = 1_800
+"""Longest timeout of a function, seconds (Lambda API model, CreateFunction; 900 before November 2026)."""
+MANAGED_INSTANCES_MAX_TIMEOUT_SECONDS: Final = 5_400
+"""Longest timeout of a function on Managed Instances, seconds, for asynchronous invocations and those of mappings."""
 LAMBDA_DEFAULT_MEMORY_MB: Final = 128
 """Memory of a function that sets none, MB (CloudFormation reference, AWS::Lambda::Function)."""
 LAMBDA_MIN_MEMORY_MB: Final = 128
 """Minimum memory of a function, MB (Lambda quotas)."""
 LAMBDA_MAX_MEMORY_MB: Final = 10_240
 """Maximum memory of a function, MB (Lambda quotas)."""
+MANAGED_INSTANCES_MAX_MEMORY_MB: Final = 32_768
+"""Maximum memory of a function on Managed Instances, MB (Lambda API model, CreateFunction)."""
+MANAGED_INSTANCES_GIB_PER_VCPU: Final = 2
+"""Memory per vCPU on Managed Instances unless set, GiB (Lambda developer guide, "Lambda Managed Instances"; check)."""
+MANAGED_INSTANCES_PROCESSES_PER_VCPU: Final = 16
+"""Concurrent invocations per vCPU on Managed Instances unless set, for Python: one process each (same guide; check)."""
+MANAGED_INSTANCES_MAX_PROCESSES: Final = 1_600
+"""Maximum concurrent invocations in one execution environment of Managed Instances (Lambda API model)."""
+LAMBDA_PYTHON_RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14", "python3.15")
+"""Python runtimes of Lambda that fanfold supports (Lambda API model, Runtime)."""
 LAMBDA_MB_PER_VCPU: Final = 1_769
 """Memory at which a function has the equivalent of one vCPU, MB (Lambda developer guide, "Configure memory")."""
 LAMBDA_MAX_VCPUS: Final = 6.0
@@ -114,14 +126,13 @@ MANAGED_INSTANCES_MAX_ENVIRONMENTS: Final = 15_000
 """Largest MaxExecutionEnvironments (Lambda API reference, FunctionScalingConfig)."""
 MANAGED_INSTANCES_DOUBLING_SECONDS: Final = 300
 """Seconds in which traffic can double without throttling (same guide as MANAGED_INSTANCES_ENVIRONMENTS)."""
-MANAGED_INSTANCES_PROCESSES: Final = 16
-"""Concurrent invocations of an execution environment per vCPU, Python, unless set (same guide; check)."""
-MANAGED_INSTANCES_MAX_PROCESSES: Final = 1_600
-"""Largest PerExecutionEnvironmentMaxConcurrency (Lambda API reference; check)."""
 MAPPING_UPDATE_SECONDS: Final = 60
 """Seconds until a mapping is disabled or enabled, approximately (Lambda developer guide, "Event source mappings")."""
 MAPPING_RECOMMENDED_TIMEOUTS: Final = 6
-"""Recommended visibility timeout, in multiples of the function's timeout, plus the batching window (same guide)."""
+"""Recommended visibility timeout, in multiples of the function's timeout, plus the batching window (same guide).
+
+6 times the longest timeout, 5,400 s, plus the longest window is 32,700 s, within the 43,200 s that SQS allows.
+"""
 MAPPING_RECOMMENDED_RECEIVES: Final = 5
 """Minimum recommended maxReceiveCount of a queue that a mapping reads (same guide)."""
 

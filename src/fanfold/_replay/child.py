@@ -23,9 +23,10 @@ from fanfold._base.record import Record
 from fanfold._base.sample_events import FakeContext
 from fanfold._consumer.consumer import Consumer
 from fanfold._replay import replayed_handler
+from fanfold._replay.handler_settings import take_settings
 from fanfold._replay.lambda_logging import LambdaLogging
 from fanfold._replay.pipes import PIPE_LOST, send, take_pipes
-from fanfold._replay.replayed_handler import ReplayedHandler, take_settings
+from fanfold._replay.replayed_handler import ReplayedHandler
 from fanfold.errors import ConfigurationError
 from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded, Observer
 
@@ -128,7 +129,7 @@ def main() -> None:
         return
     concurrency = None if consumer is None else consumer.settings.concurrency
     ready = {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None}
-    send(replies, {**ready, "concurrency": concurrency})
+    send(replies, {**ready, "concurrency": concurrency if isinstance(concurrency, int) else None})
     try:
         for line in requests:
             began = time.perf_counter()

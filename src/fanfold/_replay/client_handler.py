@@ -9,13 +9,14 @@ import os
 from typing import Any
 
 from fanfold._base.import_string import load_handler
-from fanfold._replay.replayed_handler import HANDLER_VARIABLE, NOW, ReplayedHandler, ReplaySettings, take_settings
+from fanfold._replay.handler_settings import HANDLER_VARIABLE, NOW, HandlerSettings, take_settings
+from fanfold._replay.replayed_handler import ReplayedHandler
 from fanfold.errors import ConfigurationError
 
 
 def _load() -> ReplayedHandler:
     try:
-        return ReplayedHandler(load_handler(os.environ.pop(HANDLER_VARIABLE, "")), take_settings() or ReplaySettings())
+        return ReplayedHandler(load_handler(os.environ.pop(HANDLER_VARIABLE, "")), take_settings() or HandlerSettings())
     except ConfigurationError as error:
         raise error.__cause__ or error from None
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from fanfold._base import aws_limits
 from fanfold._replay.filters import Pattern, parse_patterns
-from fanfold._replay.replay import QueueRole, QueueValue
+from fanfold._replay.options import QueueRole, QueueValue
+from fanfold._replay.scaling import Pollers
 from fanfold.check.deployment import Deployment, deployment_of, undetermined
 from fanfold.check.unresolved import Reference
 from fanfold.check.values import Queue, Setting
@@ -34,7 +35,7 @@ _ALLOWED: Final[Mapping[str, tuple[int, int]]] = {
 _MACHINES: Final = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64", "amd64": "x86_64"}
 """Lambda's name of an architecture, by the operating system's name in lower case."""
 _QUEUE_FORMS: Final = {"": "url", "QueueUrl": "url", "Arn": "arn", "QueueName": "name"}
-"""What a reference to a queue is, by its attribute."""
+"""The form of a queue's value in a reference to it, by the attribute of the reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,14 @@ def deployed_settings(template: Path, function: str, parameters: Mapping[str, st
         where = f"{template}:{queue.receives.place.line} maxReceiveCount of {queue.key} is not set"
         unknown["max_receive_count"] = f"{where}: a message that always fails is redelivered until it expires"
     patterns, remarks = _patterns(template, deployment)
+    pollers, notes = _pollers(template, deployment)
+    if pollers is not None:
+        values["pollers"] = pollers
+    elif deployment.mapping().maximum_concurrency.known:
+        values["scales"] = True
     variables, unknown_variables = _variables(template, deployment)
     return DeployedSettings(
-        values, unknown, (*remarks, *_remarks(template, deployment)), patterns, variables, unknown_variables
+        values, unknown, (*remarks, *notes, *_remarks(template, deployment)), patterns, variables, unknown_variables
     )
 
 
@@ -152,6 +158,25 @@ def _patterns(template: Path, deployment: Deployment) -> tuple[Sequence[Pattern]
     return patterns, []
 
 
+def _pollers(template: Path, deployment: Deployment) -> tuple[Pollers | None, list[str]]:
+    """Return the pollers of a mapping in provisioned mode, and a remark if they are not known.
+
+    Raises:
+        ConfigurationError: If AWS would reject them.
+    """
+    mapping = deployment.mapping()
+    settings = (mapping.provisioned, mapping.minimum_pollers, mapping.maximum_pollers)
+    where = f"{template}:{mapping.provisioned.place.line} ProvisionedPollerConfig of {mapping.key}"
+    if unknown := next((setting.unknown for setting in settings if setting.unknown), ""):
+        return None, [f"{where} is not known ({unknown}): the replay runs in standard mode"]
+    if not mapping.provisioned.value:
+        return None, []
+    try:
+        return Pollers(*(int(setting.value or 0) for setting in settings[1:])), []
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
 def _variables(template: Path, deployment: Deployment) -> tuple[dict[str, str | QueueValue], dict[str, str]]:
     """Return the known environment variables, and one line for each of the others."""
     known: dict[str, str | QueueValue] = {}
@@ -189,6 +214,10 @@ def _remarks(template: Path, deployment: Deployment) -> Iterator[str]:
     if function.reserved.value == 0:
         where = f"{template}:{function.reserved.place.line} {function.reserved.subject}"
         yield f"{where} is 0: Lambda does not invoke it, so every message is dead-lettered without having run"
+    if function.managed_instances.value:
+        where = f"{template}:{function.managed_instances.place.line} {function.key} runs on Lambda Managed Instances"
+        count = "" if function.processes.value is None else f", with {function.processes.value:g} processes"
+        yield f"{where}{count}: --concurrent-invocations N lets invocations overlap in a replay"
     yield from _differences(template, function.architectures, function.runtime)
 
 

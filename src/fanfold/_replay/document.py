@@ -11,9 +11,9 @@ from typing import Any, Final
 from fanfold import __version__
 from fanfold._base.dead_letter import original_id_in, reason_in
 from fanfold._base.record import Record
+from fanfold._replay.delivery import Delivery
 from fanfold._replay.function import InvocationResult
 from fanfold._replay.mapping import Errored, Returned
-from fanfold._replay.simulator import Delivery, Simulator
 from fanfold._replay.wording import label_of
 from fanfold.inmemory.queue import QueuedMessage
 
@@ -36,12 +36,23 @@ class Sent:
     """The message in the simulated queue; None if the filters of the mapping remove it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The deliveries of a replay, and the messages in its queues at the end."""
+
+    deliveries: Sequence[Delivery]
+    results: Sequence[InvocationResult]
+    """The results of the invocations, in order; a throttled delivery has none."""
+    left: Sequence[QueuedMessage]
+    """The messages in the queue."""
+    dead_letters: Sequence[QueuedMessage]
+
+
 def document_of(
     handler: str,
     settings: Mapping[str, Any],
     sent: Sequence[Sent],
-    simulator: Simulator,
-    results: Sequence[InvocationResult],
+    run: Run,
     *,
     is_consumer: bool,
     seconds: float,
@@ -52,20 +63,18 @@ def document_of(
         handler: ``MODULE:NAME``.
         settings: The settings of the replay.
         sent: The messages, in order.
-        simulator: The simulator, after its run.
-        results: The results of the invocations, in order; a throttled delivery has none.
+        run: What was delivered, and what is left.
         is_consumer: Whether the handler is a fanfold consumer, which reports the outcomes of single records.
         seconds: Duration of the replay.
     """
-    deliveries = list(zip(simulator.deliveries, _with_throttled(simulator.deliveries, results), strict=True))
+    deliveries = list(zip(run.deliveries, _with_throttled(run.deliveries, run.results), strict=True))
     rows = [_row(number, message) for number, message in enumerate(sent)]
     by_number = {message.queued.number: row for message, row in zip(sent, rows, strict=True) if message.queued}
     for delivery, result in deliveries:
         _add_attempts(by_number, delivery, result)
-    dead_letters = sorted(
-        (_dead_letter(message, rows, by_number) for message in simulator.dead_letter_queue.messages()), key=_order
-    )
-    left = {id(by_number[message.number]) for message in simulator.queue.messages() if message.number in by_number}
+    by_id = {row["id"]: row for row in reversed(rows)}  # of several with one id, the first
+    dead_letters = sorted((_dead_letter(message, by_id, by_number) for message in run.dead_letters), key=_order)
+    left = {id(by_number[message.number]) for message in run.left if message.number in by_number}
     dead = {letter["number"] for letter in dead_letters}
     for row in rows:
         row["end"] = row["end"] or _end(row, left=id(row) in left, dead=row["number"] in dead)
@@ -123,14 +132,14 @@ def _row(number: int, message: Sent) -> dict[str, Any]:
 
 
 def _dead_letter(
-    message: QueuedMessage, rows: Sequence[Mapping[str, Any]], by_number: Mapping[int, Mapping[str, Any]]
+    message: QueuedMessage, by_id: Mapping[str, Mapping[str, Any]], by_number: Mapping[int, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return a dead letter: the number and the id of the message that it was, and the reason."""
     record = Record(message.record)
     original = original_id_in(record)
     row = by_number.get(message.moved_from) if message.moved_from is not None else None
     if row is None and original is not None:
-        row = next((row for row in rows if row["id"] == original), None)
+        row = by_id.get(original)
     last_event = message.history[-1] if message.history else "sent by the handler"
     return {
         "id": message.message_id if row is None else row["id"],
@@ -200,5 +209,6 @@ def _delivery(delivery: Delivery, result: InvocationResult, rows: Mapping[int, M
 def _number(message: QueuedMessage, rows: Mapping[int, Mapping[str, Any]]) -> int:
     """Return the number of a message in the document; those that the handler sent follow the rows."""
     row = rows.get(message.number)
-    largest = max((row["number"] for row in rows.values()), default=-1)
-    return largest + 1 + message.number - len(rows) if row is None else int(row["number"])
+    if row is not None:
+        return int(row["number"])
+    return max((row["number"] for row in rows.values()), default=-1) + 1 + message.number - len(rows)

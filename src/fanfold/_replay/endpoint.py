@@ -71,9 +71,8 @@ class Endpoint:
             "FANFOLD_DEAD_LETTER_QUEUE_URL": self.queue_url(dead_letter_queue),
             "FANFOLD_QUEUE_URL": self.queue_url(queue),
         }
-        if not {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys():
-            variables["AWS_REGION"] = "eu-west-1"
-            variables["AWS_DEFAULT_REGION"] = "eu-west-1"
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "eu-west-1"
+        variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = region  # Lambda sets both
         configured = {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} & os.environ.keys()
         if not configured and not (Path.home() / ".aws").exists():
             variables["AWS_ACCESS_KEY_ID"] = variables["AWS_SECRET_ACCESS_KEY"] = "replay"  # noqa: S105 - SDKs need one

@@ -27,7 +27,7 @@ class SavedEvent:
     records: Sequence[dict[str, Any]]
     """Records as Lambda delivers them; at least one."""
     note: str = ""
-    """What the user should know about how it was read; empty if it is an event of SQS or a body."""
+    """A note for the user about how it was read; empty if it is an event of SQS or a body."""
 
 
 def read_events(sources: Sequence[str], *, stdin: IO[bytes] | None = None) -> list[SavedEvent]:

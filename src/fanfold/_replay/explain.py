@@ -53,8 +53,6 @@ def _lines(message: Mapping[str, Any], deliveries: Sequence[Mapping[str, Any]]) 
                 result = match[2]
                 break
             yield f"    {event}"
-        reason = delivery["verdict"]["reason"]
-        told = attempt["error"] and attempt["error"] in reason  # an error of the whole invocation
-        why = reason.removesuffix(f": {attempt['error']}") if told else reason
-        yield f"    {result}: {why}"
+        stated = f": {attempt['error']}"  # the verdict ends with an error of the whole invocation
+        yield f"    {result}: {delivery['verdict']['reason'].removesuffix(stated)}"
     yield from (f"  {event}" for event in events)

@@ -188,7 +188,7 @@ def _check(pattern: Pattern, path: str) -> None:
     for key, part in pattern.items():
         place = f"{path}.{key}" if path else key
         if key == "$or" and isinstance(part, list):
-            if len(part) < 2 or not all(isinstance(alternative, Mapping) for alternative in part):  # noqa: PLR2004 - one is no choice
+            if len(part) < 2 or not all(isinstance(alternative, Mapping) for alternative in part):  # noqa: PLR2004 - one alternative is not a choice
                 raise ConfigurationError(f"{place} of a filter pattern must be a list of at least two objects")
             for alternative in part:
                 _check(alternative, path)

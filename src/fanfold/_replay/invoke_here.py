@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from fanfold._base.sample_events import make_context
@@ -11,6 +11,8 @@ from fanfold._replay.mapping import Errored, Invocation, Returned
 
 Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
 """A callable that invokes a function with an event and waits for the result."""
+InvokeTogether: TypeAlias = Callable[[Sequence[dict[str, Any]]], Sequence[Invocation]]
+"""A callable that invokes a function with several events concurrently, and waits for the results, in the same order."""
 
 
 def invoke_here(handler: Callable[[Any, Any], Any], function_timeout: float) -> Invoke:

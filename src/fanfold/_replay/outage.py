@@ -49,10 +49,10 @@ def error_of(text: str) -> Callable[[], BaseException]:
     arguments = [message.strip()] if message.strip() else []
     try:
         kind(*arguments)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything
         raise ConfigurationError(
             f"--outage-error: {name.strip()} cannot be created from a message alone: {error}"
-        ) from error
+        ) from None
     return lambda: kind(*arguments)
 
 
@@ -71,8 +71,8 @@ def _exception(name: str) -> type[BaseException]:
     module, _, attribute = name.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module) if module else builtins, attribute, None)
-    except Exception as error:  # a module of the user's may raise anything
-        raise ConfigurationError(f"--outage-error: module {module!r} cannot be imported: {error}") from error
+    except Exception as error:  # noqa: BLE001 - a module of the user's may raise anything
+        raise ConfigurationError(f"--outage-error: module {module!r} cannot be imported: {error}") from None
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         raise ConfigurationError(
             f"--outage-error: {name!r} is not an exception; use a built-in one or its full name, as in "
@@ -105,8 +105,8 @@ def survived(document: Mapping[str, Any]) -> list[str]:
     if dead:
         lines.append(
             f"The first of them used the last of {counted(limit, 'receive')} after {duration(min(dead))}: these "
-            "settings survive an outage up to then. To survive a longer one, raise maxReceiveCount or the visibility "
-            "timeout, or set a backoff."
+            "settings survive an outage up to then. To survive a longer one, raise maxReceiveCount, or let "
+            "redeliveries wait longer: raise the visibility timeout, or the base of a backoff."
         )
     elif affected:
         most = max(message["receives"] for message in affected)

@@ -9,110 +9,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import Enum
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Any
 
 from fanfold._base.sample_events import QUEUE_ARN
-from fanfold._replay.document import Sent, document_of
+from fanfold._replay.document import Run, Sent, document_of
 from fanfold._replay.endpoint import Endpoint, serving
-from fanfold._replay.events import SavedEvent
-from fanfold._replay.filters import Pattern, matches_any
+from fanfold._replay.filters import matches_any
 from fanfold._replay.function import InvocationResult, LocalFunction
+from fanfold._replay.handler_settings import HandlerSettings
 from fanfold._replay.mapping import Invocation
-from fanfold._replay.outage import Outage
-from fanfold._replay.replayed_handler import ReplaySettings
+from fanfold._replay.options import SIMULATED, QueueRole, QueueValue, Replayed
 from fanfold._replay.runtime_client import RuntimeClientFunction
 from fanfold._replay.simulator import Simulator
 
-_SIMULATED: Final = (
-    "batch_size",
-    "window_seconds",
-    "visibility_timeout",
-    "max_receive_count",
-    "function_timeout",
-    "maximum_concurrency",
-    "fifo",
-    "report_batch_item_failures",
-    "duplicates",
-    "seed",
-)
-"""The settings of the simulator, by their names in ``ReplayOptions``."""
-
 Progress = Callable[[int, int, int], None]
 """Called after each delivery with the number of deliveries, of messages in the queue, and of dead-lettered messages."""
-
-
-class QueueRole(Enum):
-    """A queue of a replay, by its role."""
-
-    SOURCE = "source"
-    """The queue that the mapping reads."""
-    DEAD_LETTERS = "dead letters"
-    """Its dead-letter queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueValue:
-    """A value that identifies a queue of a replay, and is known once the replay runs."""
-
-    role: QueueRole
-    form: str
-    """``url``, ``arn`` or ``name``."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """The settings of a replay: of the function, its queue, and its mapping."""
-
-    batch_size: int = 10
-    """Maximum number of records in a batch."""
-    window_seconds: float = 0
-    """Batching window, seconds, simulated."""
-    visibility_timeout: float = 30.0
-    """Visibility timeout of the queue, seconds, simulated."""
-    max_receive_count: int = 5
-    """Receives after which a message is moved to the dead-letter queue."""
-    function_timeout: float = 30.0
-    """Function timeout, seconds of real time; the process is killed at the timeout."""
-    memory_mb: int = 1769
-    """Memory of the function, MB; the process is killed if its resident memory exceeds it."""
-    maximum_concurrency: int = 5
-    """Maximum number of concurrent invocations, in simulated time."""
-    fifo: bool = False
-    """True for a FIFO queue."""
-    report_batch_item_failures: bool = True
-    """True if the mapping reads which messages failed."""
-    duplicates: float = 0.0
-    """Share of receives after which SQS delivers the message again, 0 to 1."""
-    seed: int = 0
-    """Seed of all random choices."""
-    until_empty: bool = True
-    """True to redeliver until every message is deleted or dead-lettered; else each batch is delivered once."""
-    runtime_client: bool = False
-    """True to run the handler under Lambda's own runtime client."""
-    concurrent_invocations: int = 1
-    """Invocations that Lambda's runtime client runs concurrently in one execution environment."""
-    real_idempotency: bool = False
-    """True to use the idempotency table of the handler; else entries stay in memory."""
-    outage: Outage | None = None
-    """The time in which calls of the handler fail; None for no outage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay runs."""
-
-    handler: str
-    """``MODULE:NAME``, imported from the current folder."""
-    events: Sequence[SavedEvent]
-    """The saved events."""
-    options: ReplayOptions
-    """The settings of the function, its queue, and its mapping."""
-    patterns: Sequence[Pattern] = ()
-    """The filters of the mapping; empty for none."""
-    variables: Mapping[str, str | QueueValue] = field(default_factory=dict)
-    """Environment variables of the function."""
 
 
 def replay(replayed: Replayed, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -142,8 +54,11 @@ class _Run:
         self._function: LocalFunction | RuntimeClientFunction | None = None
         self._results: list[InvocationResult] = []
         seconds = min(1.0, options.function_timeout) if options.until_empty else 0.0
-        settings = {name: getattr(options, name) for name in _SIMULATED}
-        self._simulator = Simulator(invoke=self._invoke, invocation_seconds=seconds, **settings)
+        settings = {name: getattr(options, name) for name in SIMULATED}
+        invoke: dict[str, Any] = {"invoke": self._invoke}
+        if options.concurrent_invocations > 1:
+            invoke = {"invoke_together": self._invoke_together}
+        self._simulator = Simulator(invocation_seconds=seconds, **invoke, **settings)
         self._name = _queue_name(replayed.events[0].records[0], fifo=options.fifo)
         self._sent = [self._send(event.name, record) for event in replayed.events for record in event.records]
         self._is_consumer = False
@@ -168,7 +83,7 @@ class _Run:
     ) -> LocalFunction | RuntimeClientFunction:
         options = self._options
         entries_url = None if options.real_idempotency else endpoint.url
-        in_process = ReplaySettings(options.seed, entries_url, options.outage)
+        in_process = HandlerSettings(options.seed, entries_url, options.outage)
         variables = {
             name: value if isinstance(value, str) else _value(value, names[value.role], endpoint)
             for name, value in self._replayed.variables.items()
@@ -190,7 +105,14 @@ class _Run:
 
     def _invoke(self, event: dict[str, Any]) -> Invocation:
         assert self._function is not None  # noqa: S101 - deliver has started it
-        result = self._function.invoke(event, self._simulator.clock.now)
+        return self._noted(self._function.invoke(event, self._simulator.clock.now))
+
+    def _invoke_together(self, events: Sequence[dict[str, Any]]) -> Sequence[Invocation]:
+        assert isinstance(self._function, RuntimeClientFunction)  # noqa: S101 - concurrent_invocations is set
+        started = [self._function.start(event, self._simulator.clock.now) for event in events]
+        return [self._noted(result()) for result in started]
+
+    def _noted(self, result: InvocationResult) -> Invocation:
         self._results.append(result)
         if self._progress is not None:
             queue, dead = self._simulator.queue, self._simulator.dead_letter_queue
@@ -199,12 +121,13 @@ class _Run:
 
     def document(self, seconds: float) -> dict[str, Any]:
         """Return the result as one JSON document."""
+        simulator = self._simulator
+        left, dead_letters = simulator.queue.messages(), simulator.dead_letter_queue.messages()
         return document_of(
             self._replayed.handler,
             asdict(self._options),
             self._sent,
-            self._simulator,
-            self._results,
+            Run(simulator.deliveries, self._results, left, dead_letters),
             is_consumer=self._is_consumer,
             seconds=seconds,
         )

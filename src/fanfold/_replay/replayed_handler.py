@@ -1,16 +1,13 @@
-"""What a replay changes in the handler's process: consumers run as copies that write nothing where production reads."""
+"""The handler in a replay: copies of its consumers run, which write nothing where production reads."""
 
 from __future__ import annotations
 
 import copy
 import functools
-import json
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
 from typing import Any, Final, ParamSpec, TypeVar
 
 from fanfold._base.backoff import DELIVERY, jitter_from
@@ -18,53 +15,16 @@ from fanfold._base.callables import find_layer, is_coroutine_function
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import Event, Record
 from fanfold._consumer.consumer import INVOKE, Consumer
+from fanfold._replay.handler_settings import HandlerSettings
 from fanfold._replay.kept_entries import entries_at
-from fanfold._replay.outage import Outage, error_of
+from fanfold._replay.outage import error_of
 from fanfold.observers import BatchCallbacks, Observer
 
-VARIABLE: Final = "FANFOLD_REPLAY"
-"""The environment variable with the settings of the handler's process, as JSON."""
-HANDLER_VARIABLE: Final = "FANFOLD_REPLAY_HANDLER"
-"""The environment variable that names the user's handler under Lambda's runtime client, ``MODULE:NAME``."""
-NOW: Final = "fanfold_now"
-"""The field of the client context with the simulated time of an invocation, seconds."""
 _EPOCH: Final = 1_767_225_600.0
 """The time at the start of a replay, seconds since 1970: that of the sample events."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaySettings:
-    """The settings of the handler's process."""
-
-    seed: int = 0
-    """Seed of all random choices."""
-    entries_url: str | None = None
-    """The endpoint that keeps idempotency entries; None to use the table of the handler."""
-    outage: Outage | None = None
-    """The outage during which calls of a consumer's handler fail."""
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment variables of the handler's process."""
-        variables = {
-            VARIABLE: json.dumps(asdict(self)),
-            "PYTHONHASHSEED": str(self.seed % 2**32),  # so that the order of a set does not change a replay
-        }
-        if self.entries_url is not None:  # Powertools' idempotency has no store in memory
-            variables["POWERTOOLS_IDEMPOTENCY_DISABLED"] = "true"
-        return variables
-
-
-def take_settings() -> ReplaySettings | None:
-    """Return the settings of this process, and remove them from its environment; None if it is not part of a replay."""
-    text = os.environ.pop(VARIABLE, None)
-    if text is None:
-        return None
-    values = json.loads(text)
-    outage = values.pop("outage")
-    return ReplaySettings(**values, outage=None if outage is None else Outage(**outage))
 
 
 class ReplayedHandler:
@@ -84,13 +44,13 @@ class ReplayedHandler:
     """
 
     def __init__(
-        self, handler: Callable[..., Any], settings: ReplaySettings, observers: Sequence[Observer] = ()
+        self, handler: Callable[..., Any], settings: HandlerSettings, observers: Sequence[Observer] = ()
     ) -> None:
         self._handler = handler
         self._settings = settings
         self._observers = observers
         self._is_consumer = find_layer(handler, Consumer) is not None
-        self._copies: dict[int, Consumer[..., Any]] = {}
+        self._copies: dict[tuple[int, bool], Consumer[..., Any]] = {}
         self._error = None if settings.outage is None else error_of(settings.outage.error)
         self._now, self._began = 0.0, time.monotonic()
 
@@ -116,24 +76,28 @@ class ReplayedHandler:
         return random.Random(f"{self._settings.seed} {DELIVERY.get()}").random()  # noqa: S311 - reproducible
 
     def _invoke(self, consumer: Consumer[..., Any], event: Event, context: Any) -> BatchResult:
-        replayed = self._copies.get(id(consumer))
+        outage = self._settings.outage
+        key = id(consumer), outage is not None and self._now < outage.seconds
+        replayed = self._copies.get(key)
         if replayed is None:
-            replayed = self._copies[id(consumer)] = self._copy(consumer)
+            replayed = self._copies[key] = self._copy(consumer, fails=key[1])
         token = INVOKE.set(None)
         try:
             return replayed.invoke(event, context)
         finally:
             INVOKE.reset(token)
 
-    def _copy(self, consumer: Consumer[..., Any]) -> Consumer[..., Any]:
+    def _copy(self, consumer: Consumer[..., Any], *, fails: bool) -> Consumer[..., Any]:
         changes: dict[str, Any] = {}
+        if fails and consumer.settings.processes is not None:  # worker processes call only registered functions
+            changes |= {"processes": None, "max_tasks_per_process": None}
         idempotency = consumer.settings.idempotency
         if idempotency is not None and self._settings.entries_url is not None:
             changes["idempotency"] = copy.copy(idempotency)
             changes["idempotency"].open_entries = entries_at(self._settings.entries_url)
             changes["idempotency"].clock = self.clock
         replayed = consumer.with_settings(**changes)
-        if self._settings.outage is not None:
+        if fails:
             replayed = replayed.with_function(_failing(consumer.function, self._error_of_records))
             replayed.add_observer(_CurrentRecords())
         for observer in self._observers:

@@ -33,8 +33,8 @@ from fanfold._replay.function import (
     request_id,
     returned,
 )
+from fanfold._replay.handler_settings import HANDLER_VARIABLE, NOW
 from fanfold._replay.mapping import Errored
-from fanfold._replay.replayed_handler import HANDLER_VARIABLE, NOW
 from fanfold.errors import ConfigurationError
 
 _ARN: Final = "arn:aws:lambda:eu-west-1:123456789012:function:replayed"

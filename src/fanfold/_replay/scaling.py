@@ -16,7 +16,7 @@ from fanfold._base.aws_limits import (
     MANAGED_INSTANCES_ENVIRONMENTS,
     MANAGED_INSTANCES_MAX_ENVIRONMENTS,
     MANAGED_INSTANCES_MAX_PROCESSES,
-    MANAGED_INSTANCES_PROCESSES,
+    MANAGED_INSTANCES_PROCESSES_PER_VCPU,
     MAPPING_MAX_MINIMUM_POLLERS,
     MAPPING_MAX_POLLERS,
     MAPPING_MIN_POLLERS,
@@ -147,7 +147,7 @@ class ManagedInstances:
         ConfigurationError: If AWS would reject the numbers.
     """
 
-    processes: int = MANAGED_INSTANCES_PROCESSES
+    processes: int = MANAGED_INSTANCES_PROCESSES_PER_VCPU
     """Concurrent invocations in one execution environment, 1 to 1,600."""
     environments: int = MANAGED_INSTANCES_ENVIRONMENTS
     """Execution environments at first, at least 1."""

@@ -16,20 +16,19 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.backoff import jitter_from
 from fanfold._base.record import Record
 from fanfold._base.sample_events import ManualClock, make_fifo_record, make_record
 from fanfold._consumer.consumer import Consumer
-from fanfold._replay.invoke_here import Invoke, invoke_here
+from fanfold._replay.delivery import Delivery
+from fanfold._replay.invoke_here import Invoke, InvokeTogether, invoke_here
 from fanfold._replay.mapping import (
     Errored,
     Invocation,
     MappingSettings,
-    Verdict,
     judge,
 )
 from fanfold._replay.open_batch import OpenBatch, ReceivedMessage, ThrottledBatch
@@ -37,33 +36,13 @@ from fanfold._replay.scaling import ManagedInstances, Pollers
 from fanfold._replay.schedule import GrowthState, PollerState, Schedule
 from fanfold._replay.simulator_settings import capacity_of, check_settings, scaling_of
 from fanfold.errors import ConfigurationError
-from fanfold.inmemory.queue import InMemoryQueue, QueuedMessage
+from fanfold.inmemory.queue import InMemoryQueue
 from fanfold.inmemory.settler import InMemorySettler
+
+T = TypeVar("T")
 
 DEAD_LETTERS_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/simulated-dead-letters"
 """The ``dead_letter_queue_url`` of a consumer in a simulation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One delivery of a batch."""
-
-    number: int
-    """Number of the delivery, from 0."""
-    began_at: float
-    """When the function was invoked; simulated seconds."""
-    ended_at: float
-    """When the invocation ended; simulated seconds."""
-    messages: Sequence[QueuedMessage]
-    """The messages of the batch, in order."""
-    handles: Sequence[str]
-    """The receipt handle of each message."""
-    receive_counts: Sequence[int]
-    """The receive count of each message, including this delivery."""
-    invocation: Invocation
-    """The result of the invocation."""
-    verdict: Verdict
-    """The mapping's verdict on the invocation."""
 
 
 class Simulator:
@@ -102,6 +81,8 @@ class Simulator:
         reordered: True if a standard queue delivers messages out of order.
         seed: Seed of all random choices.
         invoke: Invokes the function instead of ``handler``, for example in another process.
+        invoke_together: Invokes the function instead of ``invoke``, with the events of all batches that begin at one
+            time, so that the invocations overlap.
 
     Raises:
         ConfigurationError: If AWS would reject the settings.
@@ -143,6 +124,7 @@ class Simulator:
         reordered: bool = False,
         seed: int = 0,
         invoke: Invoke | None = None,
+        invoke_together: InvokeTogether | None = None,
     ) -> None:
         self.mapping = MappingSettings(batch_size, window_seconds, fifo, report_batch_item_failures)
         scaling = scaling_of(maximum_concurrency, pollers, scales=scales)
@@ -173,7 +155,9 @@ class Simulator:
         self._sent = itertools.count()
         self._random = random.Random(seed).getstate()  # noqa: S311 - makes the handler reproducible too
         self._consumer: Consumer[..., Any] | None = None
-        if invoke is None and not callable(handler):
+        self._invoke_together = invoke_together
+        self._ready: list[tuple[Sequence[ReceivedMessage], dict[str, Any], float]] = []
+        if invoke is None and invoke_together is None and not callable(handler):
             raise ConfigurationError(f"a simulator requires a callable handler, not {handler!r}")
         self._invoke = invoke or invoke_here(self._handler(handler), function_timeout)
 
@@ -244,13 +228,14 @@ class Simulator:
         """
         while len(self.deliveries) < most_deliveries:
             self._schedule.run_actions()
-            if self.clock.now > until or not self._begin():
+            if self.clock.now > until or not (self._begin() or self._invoke_ready()):
                 next_time = self._next_event_time()
                 if math.isinf(next_time) or next_time > until:
                     break
                 self._note_idleness()
                 self.clock.now = max(self.clock.now, next_time)
                 self._finish(self.clock.now)
+        self._invoke_ready()
         while self._running:
             self._finish(self._running[0][0])
         self._note_idleness()
@@ -310,10 +295,13 @@ class Simulator:
                 self._open_batch.add(message, message.as_record())
 
     def _slot_at(self) -> float:
-        return self._pollers.slot_at(len(self._running) + len(self._waiting))
+        return self._pollers.slot_at(self._in_use() + len(self._waiting))
 
     def _has_capacity(self) -> bool:
-        return self._capacity.slot_at(len(self._running)) <= self.clock.now
+        return self._capacity.slot_at(self._in_use()) <= self.clock.now
+
+    def _in_use(self) -> int:
+        return len(self._running) + len(self._ready)
 
     def _note_idleness(self) -> None:
         is_busy = self._running or self._waiting or self._open_batch
@@ -327,7 +315,23 @@ class Simulator:
             return
         event = {"Records": [record for _, record in batch]}
         seconds = self._seconds(event) if callable(self._seconds) else self._seconds
-        invocation = self._invoke_seeded(event, min(seconds, self.function_timeout))
+        if self._invoke_together is not None:
+            self._ready.append((batch, event, seconds))
+        else:
+            self._conclude(batch, seconds, self._invoke_seeded(lambda: self._invoke(event), seconds))
+
+    def _invoke_ready(self) -> bool:
+        """Invoke the function with all events that are ready; return whether there were any."""
+        ready, self._ready = self._ready, []
+        if self._invoke_together is None or not ready:
+            return False
+        together, events = self._invoke_together, [event for _, event, _ in ready]
+        invocations = self._invoke_seeded(lambda: together(events), max(seconds for *_, seconds in ready))
+        for (batch, _, seconds), invocation in zip(ready, invocations, strict=True):
+            self._conclude(batch, seconds, invocation)
+        return True
+
+    def _conclude(self, batch: Sequence[ReceivedMessage], seconds: float, invocation: Invocation) -> None:
         if isinstance(invocation, Errored) and invocation.kind == "timeout":
             seconds = self.function_timeout
         elif seconds > self.function_timeout:
@@ -348,14 +352,14 @@ class Simulator:
         self.deliveries.append(delivery)
         heapq.heappush(self._running, (delivery.ended_at, number, delivery))
 
-    def _invoke_seeded(self, event: dict[str, Any], seconds: float) -> Invocation:
+    def _invoke_seeded(self, invoke: Callable[[], T], seconds: float) -> T:
         """Invoke the function with seeded random numbers; visibility changes last at least to its end."""
         state = random.getstate()
         random.setstate(self._random)
-        self.queue.earliest_visible_at = self.clock.now + seconds
+        self.queue.earliest_visible_at = self.clock.now + min(seconds, self.function_timeout)
         try:
             with jitter_from(random.random):
-                return self._invoke(event)
+                return invoke()
         finally:
             self.queue.earliest_visible_at = 0.0
             self._random = random.getstate()

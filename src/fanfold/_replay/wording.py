@@ -6,6 +6,9 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import unquote_plus
+
+from fanfold._base.aws_limits import MAPPING_SCALING_INITIAL, MAPPING_SCALING_PER_SECOND
 
 _LABEL_CHARACTERS: Final = 60
 _KEY_ENDINGS: Final = ("id", "key", "number", "name", "uuid", "ref", "no")
@@ -43,13 +46,23 @@ def _sentences(settings: Mapping[str, Any]) -> Iterator[str]:
     batches += f" within a window of {duration(window)}" if window else ""
     reports = settings["report_batch_item_failures"]
     yield f"{batches}; ReportBatchItemFailures is {'on' if reports else 'off, so the response is ignored'}"
-    invocations = counted(settings["maximum_concurrency"], "concurrent invocation")
-    yield (
-        f"a function with a timeout of {duration(settings['function_timeout'])} and {settings['memory_mb']:,} MB; "
-        f"at most {invocations}"
-    )
+    timeout = duration(settings["function_timeout"])
+    yield f"a function with a timeout of {timeout} and {settings['memory_mb']:,} MB; {_concurrency(settings)}"
     yield from _special(settings)
     yield f"seed {settings['seed']}"
+
+
+def _concurrency(settings: Mapping[str, Any]) -> str:
+    most, pollers = settings["maximum_concurrency"], settings.get("pollers")
+    parts = [] if most is None else [f"at most {counted(most, 'concurrent invocation')}"]
+    if pollers is not None:
+        parts = [f"{pollers['minimum']:,} to {pollers['maximum']:,} provisioned pollers"]
+    elif settings.get("scales"):
+        more = f"{MAPPING_SCALING_PER_SECOND * 60:g} more per minute"
+        parts = [f"{MAPPING_SCALING_INITIAL} concurrent invocations at first, {more}", *parts]
+    if (reserved := settings.get("reserved_concurrency")) is not None:
+        parts.append(f"throttled above its reserved concurrency of {reserved:,}")
+    return ", ".join(parts)
 
 
 def _special(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -69,6 +82,16 @@ def _special(settings: Mapping[str, Any]) -> Iterator[str]:
         yield "the handler runs under Lambda's runtime client"
     if settings.get("real_idempotency"):
         yield "idempotency uses the table of the handler"
+
+
+def outcomes_unknown(document: Mapping[str, Any]) -> str:
+    """Return why the outcomes of single records are not known; empty if they are."""
+    settings = document["settings"]
+    if document["consumer"]:
+        return ""
+    if settings.get("runtime_client") or settings.get("concurrent_invocations", 1) > 1:
+        return "under Lambda's runtime client, only the batch response is known for single records"
+    return "this handler is not a fanfold consumer: only the batch response is known for single records"
 
 
 def unique_prefix_length(ids: Iterable[str]) -> int:
@@ -117,7 +140,7 @@ def _notified(value: Mapping[str, Any]) -> Any:
     """Return what a notification is about: an S3 key, the message of SNS, or the detail of EventBridge; else None."""
     s3 = value.get("s3")
     if isinstance(s3, Mapping) and isinstance(s3.get("object"), Mapping):
-        return str(s3["object"].get("key"))
+        return unquote_plus(str(s3["object"].get("key")))
     if "TopicArn" in value and isinstance(value.get("Message"), str):
         return label_of(value["Message"])
     if "detail-type" in value:
@@ -126,7 +149,7 @@ def _notified(value: Mapping[str, Any]) -> Any:
 
 
 def _camel(name: str, ending: str) -> bool:
-    """Return whether a name in camel case ends with a word, as ``orderId`` does."""
+    """Return whether a name in camel case ends with a part, as ``orderId`` does."""
     return name.endswith(ending.capitalize()) and name[: -len(ending)][-1:].islower()
 
 

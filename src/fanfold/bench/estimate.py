@@ -24,9 +24,10 @@ from fanfold._base.aws_limits import (
     SQS_NOISY_IN_FLIGHT,
     SQS_NOISY_SHARE,
 )
+from fanfold._replay.delivery import Delivery
 from fanfold._replay.mapping import Returned
 from fanfold._replay.scaling import ManagedInstances, Pollers, Scaling, provisioned_scaling, standard_scaling
-from fanfold._replay.simulator import Delivery, Simulator
+from fanfold._replay.simulator import Simulator
 from fanfold.bench.cells import MEASURED, Cell, Sample
 from fanfold.bench.prices import Prices
 from fanfold.bench.timeline import Capacity, Timeline, timeline

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import TimeRemainingColumn
 from rich.table import Table
 
-from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB
+from fanfold._base.aws_limits import MANAGED_INSTANCES_MAX_MEMORY_MB
 from fanfold._replay.function import HandlerError, LocalFunction
 from fanfold.bench.accepting_sqs import accepting_queues
 from fanfold.bench.cells import Cell, Sample, Setting
@@ -144,7 +144,7 @@ def _with_decorated_concurrency(plan: Plan, environment: dict[str, str]) -> Plan
     with LocalFunction(
         plan.workload.handler,
         timeout_seconds=plan.workload.timeout_seconds,
-        memory_mb=LAMBDA_MAX_MEMORY_MB,
+        memory_mb=MANAGED_INSTANCES_MAX_MEMORY_MB,
         environment=environment,
         quiet=True,
     ) as function:

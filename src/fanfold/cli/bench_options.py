@@ -8,6 +8,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from fanfold._base.aws_limits import MANAGED_INSTANCES_MAX_TIMEOUT_SECONDS
+
 _workload = partial(Option, rich_help_panel="Workload")
 _present = partial(Option, rich_help_panel="Present setting")
 _settings = partial(Option, rich_help_panel="Settings to measure")
@@ -98,7 +100,10 @@ Repeats = Annotated[
     int, _sampling(help="Samples of each cell. Use 9 for handlers that compute.", min=1, max=100, metavar="N")
 ]
 Seconds = Annotated[float, _sampling(help="Minimum duration of a sample.", min=0.1, max=600, metavar="SECONDS")]
-Timeout = Annotated[float, _sampling(help="Maximum duration of a batch.", min=1, max=900, metavar="SECONDS")]
+Timeout = Annotated[
+    float,
+    _sampling(help="Maximum duration of a batch.", min=1, max=MANAGED_INSTANCES_MAX_TIMEOUT_SECONDS, metavar="SECONDS"),
+]
 Seed = Annotated[int, _sampling(help="Seed of the order in which cells are measured.", metavar="N")]
 Resume = Annotated[Path | None, _sampling(help="Resume this JSON result of the same sweep.", metavar="FILE")]
 AsJson = Annotated[bool, _output("--json", help="Print one JSON document instead of tables.")]

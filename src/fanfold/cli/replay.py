@@ -24,8 +24,9 @@ from fanfold._replay.env_vars import read_env_vars
 from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.explain import explain
 from fanfold._replay.function import HandlerError
+from fanfold._replay.options import Replayed, ReplayOptions
 from fanfold._replay.outage import DEFAULT_ERROR, Outage, check_error
-from fanfold._replay.replay import Replayed, ReplayOptions, replay
+from fanfold._replay.replay import replay
 from fanfold._replay.wording import counted
 from fanfold.cli import replay_options as option
 from fanfold.cli.arguments import check_page, parameters_of, writing
@@ -35,6 +36,8 @@ from fanfold.cli.show import progress_bar
 from fanfold.errors import ConfigurationError, FanfoldError
 
 _ENDS = ("deleted", "dead-lettered", "left", "lost", "filtered")
+_CONCURRENCY = 5
+"""Concurrent invocations, if nothing else determines them."""
 _FLAGS = {
     "function_timeout": ("--timeout", " s"),
     "memory_mb": ("--memory", " MB"),
@@ -155,9 +158,12 @@ def _options(
     chosen = {**from_template, **{name: value for name, value in specified.items() if value is not None}}
     arns = [str(record.get("eventSourceARN", "")) for event in saved for record in event.records]
     chosen.setdefault("fifo", arns[0].endswith(".fifo"))
-    overlapping = flags.get("concurrent_invocations", 1)
-    if overlapping > ReplayOptions().maximum_concurrency:
-        chosen.setdefault("maximum_concurrency", overlapping)
+    if specified.get("maximum_concurrency") is not None:
+        chosen = {name: value for name, value in chosen.items() if name not in {"pollers", "scales"}}
+    scaled = chosen.keys() & {"pollers", "scales"}
+    chosen.setdefault(
+        "maximum_concurrency", None if scaled else max(_CONCURRENCY, flags.get("concurrent_invocations", 1))
+    )
     small = MAPPING_MAX_UNWINDOWED_BATCH
     if "batch_size" not in chosen:
         largest = max(len(event.records) for event in saved)

@@ -8,7 +8,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from fanfold._base.aws_limits import MANAGED_INSTANCES_MAX_MEMORY_MB, MANAGED_INSTANCES_MAX_TIMEOUT_SECONDS
+
 _in = partial(Option, rich_help_panel="Replay")
+_outage = partial(Option, rich_help_panel="Outage")
 _template = partial(Option, rich_help_panel="Settings from a template")
 _set = partial(Option, rich_help_panel="Settings of the function, the mapping and the queue")
 _out = partial(Option, rich_help_panel="Results")
@@ -41,7 +44,7 @@ Duplicates = Annotated[
 Seed = Annotated[int, _in(help="Random seed. The same seed gives the same replay.", metavar="N")]
 Outage = Annotated[
     float | None,
-    _in(
+    _outage(
         help="Let the handler fail from the start, for this simulated time, and report what the queue's settings "
         "survive.",
         min=1,
@@ -50,11 +53,11 @@ Outage = Annotated[
     ),
 ]
 OutageShare = Annotated[
-    float, _in(help="Share of the calls that fail during --outage.", min=0.001, max=1, metavar="SHARE")
+    float, _outage(help="Share of the calls that fail during --outage.", min=0.001, max=1, metavar="SHARE")
 ]
 OutageError = Annotated[
     str,
-    _in(
+    _outage(
         help="Error of these calls: a built-in exception, or the full name of another, and a message.", metavar="ERROR"
     ),
 ]
@@ -110,9 +113,25 @@ Concurrency = Annotated[
     int | None, _set(help="Concurrent invocations, in simulated time.", min=1, max=1_000, metavar="N", show_default="5")
 ]
 Timeout = Annotated[
-    float | None, _set(help="Function timeout, in real time.", min=0.1, max=900, metavar="SECONDS", show_default="30")
+    float | None,
+    _set(
+        help="Function timeout, in real time. Over 1,800 s only on Managed Instances.",
+        min=0.1,
+        max=MANAGED_INSTANCES_MAX_TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        show_default="30",
+    ),
 ]
-Memory = Annotated[int | None, _set(help="Function memory.", min=64, max=10_240, metavar="MB", show_default="1769")]
+Memory = Annotated[
+    int | None,
+    _set(
+        help="Function memory. Over 10,240 MB only on Managed Instances.",
+        min=64,
+        max=MANAGED_INSTANCES_MAX_MEMORY_MB,
+        metavar="MB",
+        show_default="1769",
+    ),
+]
 MaxReceiveCount = Annotated[
     int | None,
     _set(

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fanfold._replay.outage import survived
 from fanfold._replay.timeline import durations, text_timeline
-from fanfold._replay.wording import counted, unique_prefix_length
+from fanfold._replay.wording import counted, outcomes_unknown, unique_prefix_length
 
 _MAX_ROWS: Final = 40
 _MAX_DELIVERIES: Final = 12
@@ -29,8 +29,9 @@ def show_replay(document: Mapping[str, Any], console: Console, html: Path | None
     _show_deliveries(document["deliveries"], console)
     first = next((delivery for delivery in document["deliveries"] if delivery["measured"]["spans"]), None)
     if first is not None:
-        console.print(f"\nmeasured timeline of delivery {first['number']}", style="bold")
+        console.print(f"measured timeline of delivery {first['number']}", style="bold")
         console.print(text_timeline(first, document["messages"], width=min(100, console.width)), markup=False)
+        console.print()
     _show_messages(document, console)
     _show_totals(document, console, html)
 
@@ -39,7 +40,7 @@ def _show_deliveries(deliveries: Sequence[Mapping[str, Any]], console: Console) 
     listed = [delivery for delivery in deliveries if delivery["verdict"]["kind"] != "complete success"]
     succeeded = len(deliveries) - len(listed)
     text = counted(succeeded, "delivery", "deliveries")
-    console.print(f"{text} succeeded completely" + (f", {len(listed):,} did not:" if listed else ""))
+    console.print(f"{text} succeeded completely" + (f", {len(listed):,} did not:" if listed else "\n"))
     if listed:
         console.print(_deliveries(listed[:_MAX_DELIVERIES], wide=console.width >= _WIDE))
         _show_more(len(listed), _MAX_DELIVERIES, console)
@@ -74,7 +75,7 @@ def _show_messages(document: Mapping[str, Any], console: Console) -> None:
     listed = [message for message in messages if message["end"] != "deleted" or message["receives"] > 1]
     listed = [message for message in listed if message["end"] != "filtered out"]
     simple = document["summary"]["messages"] - document["summary"]["filtered"] - len(listed)
-    console.print(f"\n{counted(simple, 'message')} deleted at the first receive" + (", the others:" if listed else ""))
+    console.print(f"{counted(simple, 'message')} deleted at the first receive" + (", the others:" if listed else "\n"))
     if listed:
         length = unique_prefix_length(message["id"] for message in messages)
         console.print(_messages(listed[:_MAX_ROWS], length, durations(document), wide=console.width >= _WIDE))
@@ -116,11 +117,8 @@ def _show_totals(document: Mapping[str, Any], console: Console, html: Path | Non
     for line in survived(document):
         console.print(f"  {line}", markup=False)
     _show_foreign_letters(document["dead_letters"], console)
-    if not document["consumer"]:
-        console.print(
-            "  this handler is not a fanfold consumer: for single records, only the batch response is known",
-            style="dim",
-        )
+    if why := outcomes_unknown(document):
+        console.print(f"  {why}", style="dim")
     if html is not None:
         console.print(f"  HTML page: {html}", markup=False)
 
@@ -151,9 +149,10 @@ def _show_more(number: int, most: int, console: Console) -> None:
 
 
 def _line(text: str) -> str:
-    """Return the text as one line of limited length."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_TEXT else f"{line[: _MAX_TEXT - 1]}…"
+    """Return the first line of a text, of limited length; an error may have a traceback in its text."""
+    first, *others = text.strip().splitlines() or [""]
+    line = " ".join(first.split())[:_MAX_TEXT]
+    return f"{line} …" if others or len(first) > _MAX_TEXT else line
 
 
 def _cell(value: object) -> str:

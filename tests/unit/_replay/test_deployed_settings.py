@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
-from fanfold._replay.replay import QueueRole, QueueValue
+from fanfold._replay.options import QueueRole, QueueValue
+from fanfold._replay.scaling import Pollers
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 CORPUS = Path(__file__).parents[2] / "check_corpus"
@@ -74,6 +75,7 @@ def test_settings_that_a_template_omits_have_the_default_of_aws(read: Any):
         "batch_size": 10,
         "window_seconds": 0,
         "report_batch_item_failures": False,
+        "scales": True,
         "visibility_timeout": 30,
         "fifo": False,
     }
@@ -256,7 +258,7 @@ def test_a_starting_position_does_not_turn_a_queue_into_another_source(read: Any
     [
         (
             {"event": filters('{"body": {"n": [{"wildcard": "*"}]}}')},
-            "FilterCriteria of Do.Jobs cannot be applied, so every message is delivered: body.n of a filter pattern has",
+            "FilterCriteria of Do.Jobs cannot be applied, so every message is delivered: body.n of a filter pattern",
         ),
         ({"event": filters({"Ref": "Open"})}, "FilterCriteria of Do.Jobs cannot be applied"),
         (
@@ -270,6 +272,14 @@ def test_a_starting_position_does_not_turn_a_queue_into_another_source(read: Any
         (
             {"function": {"ReservedConcurrentExecutions": 0}},
             "of Do is 0: Lambda does not invoke it, so every message is dead-lettered without having run",
+        ),
+        (
+            {
+                "function": {
+                    "CapacityProviderConfig": {"PerExecutionEnvironmentMaxConcurrency": 8, "Arn": "arn:aws:lambda:x"}
+                }
+            },
+            "Do runs on Lambda Managed Instances, with 8 processes: --concurrent-invocations N lets",
         ),
         ({"function": {"Architectures": [OTHER_MACHINE]}}, f"Architectures of Do is {OTHER_MACHINE}, this machine is"),
         ({"function": {"Runtime": "python3.8"}}, "Runtime of Do is python3.8, this replay runs Python 3."),
@@ -390,3 +400,19 @@ def test_a_concurrency_that_aws_rejects_is_refused(read: Any):
             ConfigurationError, match=r"MaximumConcurrency of Do\.Jobs must be an integer from 2 to 1,000"
         ):
             read(template(event={"ScalingConfig": {"MaximumConcurrency": value}}))
+
+
+def provisioned(**pollers: Any) -> dict[str, Any]:
+    return {"ProvisionedPollerConfig": pollers}
+
+
+def test_provisioned_pollers_are_read(read: Any):
+    """With the defaults of AWS; if they are not known, a replay runs in standard mode and states so."""
+    assert read(template(event=provisioned(MinimumPollers=3))).values["pollers"] == Pollers(3, 200)
+    unknown = read(template(event=provisioned(MinimumPollers=OPEN)))
+    assert "pollers" not in unknown.values
+    assert "ProvisionedPollerConfig of Do.Jobs is not known (parameter Open has no default)" in unknown.remarks[0]
+    with pytest.raises(
+        ConfigurationError, match=r"of Do\.Jobs: MinimumPollers must be an integer from 2 to 200, not 1"
+    ):
+        read(template(event=provisioned(MinimumPollers=1)))

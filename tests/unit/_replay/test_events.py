@@ -107,8 +107,26 @@ def test_an_event_of_another_service_becomes_a_body_with_a_note(value, service):
     assert event.note == f"standard input is an event of {service}: it is replayed as the body of one SQS message"
 
 
+KEYS = st.sampled_from(
+    ["Records", "Messages", "eventSource", "EventSource", "body", "Body", "messageId", "requestContext"]
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.sampled_from(["aws:s3", "aws:sqs"])
+
+
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4)))
+def test_any_json_becomes_records_or_an_error(value):
+    """Each record has the text of a body and an id."""
+    try:
+        events = read(json.dumps(value))
+    except EventError:
+        return
+    for event in events:
+        assert event.records
+        assert all(isinstance(record["body"], str) and record["messageId"] for record in event.records)
+
+
 def test_a_body_of_the_users_own_is_not_noted():
-    """Whatever its keys are, as long as no service has them all."""
+    """Its keys may be those of a service, as long as it does not have them all."""
     for body in ({"source": "web", "detail": "x"}, SNS_NOTIFICATION, {"requestContext": "x", "id": 3}):
         assert read(json.dumps(body))[0].note == ""
 

@@ -1,4 +1,4 @@
-"""What a replay changes in a handler: idempotency in memory, simulated time, outages, reproducible jitter."""
+"""A handler in a replay: idempotency in memory, simulated time, outages, reproducible jitter."""
 
 import functools
 import os
@@ -9,8 +9,9 @@ import pytest
 
 import fanfold
 from fanfold._replay.endpoint import Endpoint, serving
+from fanfold._replay.handler_settings import HandlerSettings, take_settings
 from fanfold._replay.outage import Outage
-from fanfold._replay.replayed_handler import ReplayedHandler, ReplaySettings, take_settings
+from fanfold._replay.replayed_handler import ReplayedHandler
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.testing import make_context, make_event
@@ -47,7 +48,7 @@ def test_a_key_that_is_completed_stays_completed_when_the_process_is_replaced(en
     idempotency = Idempotency(lambda order: order["id"], table="production")
     handler, received = recording(idempotency=idempotency)
     for _ in range(2):
-        process = ReplayedHandler(handler, ReplaySettings(entries_url=endpoint.url))
+        process = ReplayedHandler(handler, HandlerSettings(entries_url=endpoint.url))
         assert failed(process, {"id": 1}) == []
     assert received == [{"id": 1}]
     assert idempotency.open_entries is None, "the consumer itself is unchanged"
@@ -57,7 +58,7 @@ def test_entries_expire_in_simulated_time(endpoint: Endpoint):
     """An hour of simulated time takes no real time."""
     idempotency = Idempotency(lambda order: order["id"], table="production", expires_after_seconds=3_600)
     handler, received = recording(idempotency=idempotency)
-    process = ReplayedHandler(handler, ReplaySettings(entries_url=endpoint.url))
+    process = ReplayedHandler(handler, HandlerSettings(entries_url=endpoint.url))
     for now in (0, 3_500, 3_700):
         assert failed(process, {"id": 1}, now=now) == []
     assert len(received) == 2
@@ -70,9 +71,9 @@ def test_a_store_of_the_users_own_is_replaced_too(endpoint: Endpoint):
         raise AssertionError("the store of production was opened")
 
     handler, received = recording(idempotency=Idempotency(lambda order: order["id"], open_entries=refuse))
-    assert failed(ReplayedHandler(handler, ReplaySettings(entries_url=endpoint.url)), {"id": 1}) == []
+    assert failed(ReplayedHandler(handler, HandlerSettings(entries_url=endpoint.url)), {"id": 1}) == []
     assert received == [{"id": 1}]
-    real = ReplayedHandler(handler, ReplaySettings(entries_url=None))
+    real = ReplayedHandler(handler, HandlerSettings(entries_url=None))
     assert failed(real, {"id": 1}) == ["message-0"], "on request, the handler's own store is used"
 
 
@@ -88,7 +89,7 @@ async def test_entries_that_cannot_be_reached_are_an_error_of_the_service():
 def test_the_handler_of_a_consumer_fails_during_an_outage(concurrency: int):
     """With the chosen error, after the consumer's own stages; afterward, it runs."""
     handler, received = recording(concurrency=concurrency, reject_on=KeyError)
-    process = ReplayedHandler(handler, ReplaySettings(outage=OUTAGE))
+    process = ReplayedHandler(handler, HandlerSettings(outage=OUTAGE))
     assert failed(process, {"n": 1}, {"n": 2}, now=59.9) == ["message-0", "message-1"]
     assert received == []
     assert failed(process, {"n": 1}, now=60) == []
@@ -101,7 +102,7 @@ def test_a_def_handler_fails_during_an_outage_too():
     @fanfold.consumer
     def handler(order: dict) -> None: ...
 
-    process = ReplayedHandler(handler, ReplaySettings(outage=OUTAGE))
+    process = ReplayedHandler(handler, HandlerSettings(outage=OUTAGE))
     assert failed(process, {"n": 1}, now=0) == ["message-0"]
     assert failed(process, {"n": 1}, now=60) == []
 
@@ -111,7 +112,7 @@ def test_a_share_of_the_calls_fails():
     handler, _ = recording()
 
     def failing(seed: int) -> list[str]:
-        settings = ReplaySettings(seed=seed, outage=Outage(60, 0.3, "ValueError"))
+        settings = HandlerSettings(seed=seed, outage=Outage(60, 0.3, "ValueError"))
         return failed(ReplayedHandler(handler, settings), *range(100))
 
     assert failing(1) == failing(1) != failing(2)
@@ -120,7 +121,7 @@ def test_a_share_of_the_calls_fails():
 
 def test_the_whole_invocation_of_another_handler_fails_during_an_outage():
     """Lambda then redelivers the batch."""
-    process = ReplayedHandler(lambda event, context: "done", ReplaySettings(outage=OUTAGE))
+    process = ReplayedHandler(lambda event, context: "done", HandlerSettings(outage=OUTAGE))
     with pytest.raises(TimeoutError, match="the shop is closed"):
         process(make_event(1), make_context(), 0.0)
     assert process(make_event(1), make_context(), 60.0) == "done"
@@ -135,7 +136,7 @@ def test_a_consumer_inside_decorators_is_replaced():
         return handler(event, context)
 
     del decorated.__wrapped__  # type: ignore[attr-defined] # as a decorator without functools.wraps
-    process = ReplayedHandler(decorated, ReplaySettings(outage=Outage(60, 1e-9, "ValueError")))
+    process = ReplayedHandler(decorated, HandlerSettings(outage=Outage(60, 1e-9, "ValueError")))
     assert failed(process, {"n": 1}) == []
     assert received == [{"n": 1}]
 
@@ -151,7 +152,7 @@ def test_jitter_depends_on_the_message_and_not_on_the_order_of_failures():
             raise ValueError(number)
 
         records = make_event(*range(3))["Records"]
-        process = ReplayedHandler(handler, ReplaySettings(seed=7))
+        process = ReplayedHandler(handler, HandlerSettings(seed=7))
         process({"Records": [records[number] for number in order]}, make_context(), 0.0)
         return {name: seconds for call in settler.visibility_changes for name, seconds in call}
 
@@ -162,7 +163,7 @@ def test_jitter_depends_on_the_message_and_not_on_the_order_of_failures():
 
 def test_settings_reach_the_process_in_its_environment(monkeypatch: pytest.MonkeyPatch):
     """They are removed there, so that the handler does not see them."""
-    settings = ReplaySettings(3, "http://127.0.0.1:1", OUTAGE)
+    settings = HandlerSettings(3, "http://127.0.0.1:1", OUTAGE)
     variables = settings.environment()
     assert variables["PYTHONHASHSEED"] == "3"
     assert variables["POWERTOOLS_IDEMPOTENCY_DISABLED"] == "true"
@@ -171,10 +172,10 @@ def test_settings_reach_the_process_in_its_environment(monkeypatch: pytest.Monke
     assert take_settings() == settings
     assert take_settings() is None
     assert "FANFOLD_REPLAY" not in os.environ
-    assert "POWERTOOLS_IDEMPOTENCY_DISABLED" not in ReplaySettings().environment()
+    assert "POWERTOOLS_IDEMPOTENCY_DISABLED" not in HandlerSettings().environment()
 
 
 def test_an_error_that_cannot_be_created_is_refused():
     """Before any message is delivered."""
     with pytest.raises(ConfigurationError, match="UnicodeDecodeError cannot be created from a message alone"):
-        ReplayedHandler(print, ReplaySettings(outage=Outage(1, 1, "UnicodeDecodeError: x")))
+        ReplayedHandler(print, HandlerSettings(outage=Outage(1, 1, "UnicodeDecodeError: x")))

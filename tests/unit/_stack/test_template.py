@@ -140,6 +140,7 @@ def test_a_replay_takes_its_settings_from_the_template():
         "window_seconds": 0,
         "report_batch_item_failures": True,
         "maximum_concurrency": 10,
+        "scales": True,
         "visibility_timeout": 360,
         "fifo": False,
         "max_receive_count": 5,

@@ -9,8 +9,7 @@ import pytest
 
 from fanfold.bench.cells import Setting
 from fanfold.cli.bench_axis import distinct
-from fanfold.cli.bench_plan import BenchOptions, Plan, plan_of
-from fanfold.cli.bench_template import Deployed, deployed
+from fanfold.cli.bench_plan import BenchOptions, Deployed, Plan, deployed, plan_of
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_event
 
