@@ -327,7 +327,7 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
         (["event.json"], "specify --handler MODULE:NAME"),
         (["event.json", "--handler", "app"], "is not of the form MODULE:NAME"),
         (["event.json", "--handler", "app:nothing"], "module app has no 'nothing'"),
-        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory must be integers from 128 to 10,240"),
+        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory must be integers from 128 to 32,768"),
         (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency must be integers from 1"),
         (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch must be x86 or arm, not 'riscv'"),
         (
