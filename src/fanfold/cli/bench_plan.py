@@ -297,6 +297,10 @@ def deployed(template: Path, name: str) -> Deployed:
 
 def _present(template: Path, function: Function, notes: list[str]) -> tuple[Setting | None, int | None]:
     """Return the present setting; only the memory if the handler's decorator sets the concurrency."""
+    values = {variable.setting.name: variable.setting.value for variable in function.variables}
+    if values.get("FANFOLD_CONCURRENCY") == "auto":
+        notes.append("FANFOLD_CONCURRENCY is auto, so there is no present setting to compare with.")
+        return None, None
     unknown = [undetermined(template, value) for value in (function.memory, function.concurrency) if not value.known]
     if unknown:
         notes += [f"{reason}: specify the present setting with --present." for reason in unknown]

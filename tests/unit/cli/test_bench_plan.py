@@ -87,6 +87,13 @@ def test_an_unknown_setting_is_noted_and_not_guessed(template: Any):
     assert len(settings.notes) == 4
 
 
+def test_a_concurrency_that_adjusts_itself_is_no_present_setting(template: Any):
+    """The sweep has nothing to compare with."""
+    settings = deployed(template(Environment=variables(FANFOLD_CONCURRENCY="auto")), "Do")
+    assert (settings.present, settings.memory_mb) == (None, None)
+    assert settings.notes == ("FANFOLD_CONCURRENCY is auto, so there is no present setting to compare with.",)
+
+
 def test_a_function_elsewhere_has_a_batch_size_only(template: Any):
     """The template has its mapping."""
     settings = deployed(template(), "Reads")
