@@ -58,6 +58,10 @@ APP = """
         assert os.environ["FANFOLD_CONCURRENCY"] and context.memory_limit_in_mb
         time.sleep(0.01)
 
+    def configured(event, context):
+        assert os.environ["TABLE"] == "orders" and os.environ["DEAD"].startswith("http://127.0.0.1")
+        assert len(event["Records"]) <= 3
+
     def computes(event, context):
         until = time.process_time() + 0.05
         while time.process_time() < until:
@@ -256,6 +260,30 @@ def test_the_present_setting_is_taken_from_the_template(folder: Path):
     assert document["findings"]["saving"] is not None
 
 
+def test_batch_size_architecture_and_environment_are_taken_from_the_template(folder: Path):
+    """The URL of a queue is one that accepts everything; the prices are those of arm64, a fifth lower."""
+    template = """
+        Resources:
+          Dead: {Type: AWS::SQS::Queue}
+          Jobs: {Type: AWS::SQS::Queue}
+          Consume:
+            Type: AWS::Serverless::Function
+            Properties:
+              MemorySize: 512
+              Architectures: [arm64]
+              Environment: {Variables: {TABLE: orders, DEAD: {Ref: Dead}, FANFOLD_CONCURRENCY: 2}}
+              Events: {Jobs: {Type: SQS, Properties: {Queue: {"Fn::GetAtt": [Jobs, Arn]}, BatchSize: 3}}}
+    """
+    (folder / "template.yaml").write_text(textwrap.dedent(template))
+    arguments = ["--handler", "app:configured", "--template", "template.yaml", "--function", "Consume",
+                 "--concurrency", "2,3,100", "--memory", "512", *SHORT[:-2]]  # fmt: skip
+    document = measured(folder, "event.json", *arguments)
+    assert [cell["end"] for cell in document["cells"]] == ["measured"] * 2
+    assert [cell["setting"]["concurrency"] for cell in document["cells"]] == [2, 3]
+    assert (document["prices"]["architecture"], document["workload"]["records"]) == ("arm", 3)
+    assert any("Concurrency 100 is not measured" in note for note in document["notes"])
+
+
 def test_all_files_are_written_and_an_interrupted_sweep_is_resumed(folder: Path):
     """Ctrl-C keeps the measured samples and prints how to resume; then only the rest is measured."""
     arguments = ["event.json", "--handler", "app:notes", *ONE, "--repeats", "4", "--output", "out"]
@@ -309,7 +337,7 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
         (["event.json"], "specify --handler MODULE:NAME"),
         (["event.json", "--handler", "app"], "is not of the form MODULE:NAME"),
         (["event.json", "--handler", "app:nothing"], "module app has no 'nothing'"),
-        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory must be integers from 128 to 10,240"),
+        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory must be integers from 128 to 32,768"),
         (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency must be integers from 1"),
         (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch must be x86 or arm, not 'riscv'"),
         (

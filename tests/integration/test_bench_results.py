@@ -60,3 +60,15 @@ def test_an_estimate_in_words_states_its_assumptions(tmp_path: Path):
 def test_settings_that_aws_would_reject_are_refused(tmp_path: Path, arguments: list[str], text: str):
     """In one line, with exit code 2."""
     assert text in run(tmp_path, "estimate", str(RESULT), *arguments, code=2).stderr
+
+
+def test_a_damaged_result_is_one_line(tmp_path: Path):
+    """It names the file, the place, and the fix; the exit code is 2."""
+    document = json.loads(RESULT.read_text())
+    document["samples"][3]["batch_seconds"] = "fast"
+    (tmp_path / "damaged.json").write_text(json.dumps(document))
+    place = "the result.samples[3].batch_seconds"
+    expected = f"fanfold: damaged.json is damaged: {place} must be a list, not 'fast'; measure again"
+    for arguments in (["compare", str(RESULT), "damaged.json"], ["compare", "damaged.json", str(RESULT)],
+                      ["estimate", "damaged.json"]):  # fmt: skip
+        assert run(tmp_path, *arguments, code=2).stderr.splitlines() == [expected]

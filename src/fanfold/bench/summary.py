@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from fanfold._replay.wording import counted
 from fanfold.bench.cells import MEASURED, Cell, Sample
 from fanfold.bench.decide import Choice, Frontier, Saving
 from fanfold.bench.result import Result
@@ -52,7 +53,7 @@ def conditions(result: Result) -> list[str]:
     work, machine, prices = result.workload, result.machine, result.prices
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
     repeats = max((cell.repeats for cell in result.cells), default=0)
-    sampling = f"up to {repeats} repeats of at least {work.seconds:g} s for each cell, on {work.where}"
+    sampling = f"up to {counted(repeats, 'repeat')} of at least {work.seconds:g} s for each cell, on {work.where}"
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {machine['python']}, {packages}"
     priced = f"Prices: Lambda {prices.architecture} in {prices.region} as of {prices.as_of}"
     lines = [

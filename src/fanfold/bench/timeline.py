@@ -24,7 +24,7 @@ _MAX_RUNS: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The limit of the batches that are processed concurrently."""
+    """The limits of the batches that are processed concurrently."""
 
     scaling: Scaling
     """The scaling of the mapping."""

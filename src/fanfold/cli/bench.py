@@ -52,7 +52,7 @@ def bench(
     memory: option.Memory = "128,256,512,1024,1769,3008",
     search: option.Search = False,
     within: option.Within = None,
-    arch: option.Arch = "x86",
+    arch: option.Arch = None,
     prices: option.Prices = None,
     template: option.Template = None,
     function: option.Function = None,
@@ -144,7 +144,7 @@ def _here(plan: Plan, files: Files) -> tuple[Result, bool]:
 
 def _with_decorated_concurrency(plan: Plan, environment: dict[str, str]) -> Plan:
     """Return the plan with the present setting, if its concurrency is the one in the handler's decorator."""
-    if plan.present_memory_mb is None:
+    if plan.deployed.memory_mb is None:
         return plan
     with LocalFunction(
         plan.workload.handler,
@@ -154,7 +154,7 @@ def _with_decorated_concurrency(plan: Plan, environment: dict[str, str]) -> Plan
         quiet=True,
     ) as function:
         concurrency = function.own_concurrency
-    return plan if concurrency is None else plan.with_present(Setting(concurrency, plan.present_memory_mb))
+    return plan if concurrency is None else plan.with_present(Setting(concurrency, plan.deployed.memory_mb))
 
 
 def _deployed(plan: Plan, files: Files) -> tuple[Result, bool]:
@@ -216,7 +216,9 @@ def _environment(plan: Plan) -> Iterator[dict[str, str]]:
     """Yield the handler's environment variables, while the queues and the downstream service run."""
     latency = plan.workload.downstream_latency_ms
     with ExitStack() as running:
-        variables = running.enter_context(accepting_queues())
+        queues = running.enter_context(accepting_queues())
+        urls = dict.fromkeys(plan.deployed.queue_variables, queues["FANFOLD_QUEUE_URL"])
+        variables = {**plan.deployed.variables, **urls, **queues}
         if latency is not None and plan.is_synthetic:
             variables[LATENCY_VARIABLE] = str(latency / 1000)
         elif latency is not None:

@@ -36,7 +36,11 @@ Handler = Annotated[
 BatchSize = Annotated[
     int | None,
     _workload(
-        help="Records in a batch.", min=1, max=10_000, metavar="N", show_default="as saved; 1000 synthetic records"
+        help="Records in a batch.",
+        min=1,
+        max=10_000,
+        metavar="N",
+        show_default="that of --template; as saved; 1000 synthetic records",
     ),
 ]
 PayloadSize = Annotated[
@@ -69,14 +73,23 @@ Within = Annotated[
     _settings(help="Recommend only settings that process a batch within this time.", min=0.001, metavar="SECONDS"),
 ]
 Arch = Annotated[
-    str, _settings(help="Architecture whose prices apply. Measurements use this machine.", metavar="x86|arm")
+    str | None,
+    _settings(
+        help="Architecture whose prices apply. Measurements use this machine.",
+        metavar="x86|arm",
+        show_default="that of --template, or x86",
+    ),
 ]
 Prices = Annotated[
     Path | None, _settings(help="Custom prices, in the format of prices.json in fanfold/_base.", metavar="FILE")
 ]
 Template = Annotated[
     Path | None,
-    _present(help="Read the present setting of --function from this SAM or CloudFormation template.", metavar="FILE"),
+    _present(
+        help="Read the present setting of --function, its batch size, architecture, and environment variables from "
+        "this SAM or CloudFormation template.",
+        metavar="FILE",
+    ),
 ]
 Function = Annotated[
     str | None,

@@ -36,7 +36,7 @@ MB_BODY = 1_048_000
     ],
 )
 def test_a_mapping_and_its_function_scale_by_the_published_rates(scaling: Growth, concurrency: dict[float, int]):
-    """Standard: 5, +300 per minute. Provisioned: 10 per poller, +1,000. Managed Instances: doubles in 300 s."""
+    """Standard: 5, +300 per minute. Provisioned: 10 per poller, +1,000 per minute. Managed: twice as many in 300 s."""
     assert {seconds: scaling.concurrency(seconds) for seconds in concurrency} == concurrency
 
 

@@ -4,23 +4,26 @@ import csv
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text as PlotText
 
 from bench_cells import PRICES, sample
 from fanfold.bench.cells import OUT_OF_MEMORY, TIMED_OUT, Grid, Sample, Setting
 from fanfold.bench.compare import compare
 from fanfold.bench.maps import row_of, shade
 from fanfold.bench.page import page
-from fanfold.bench.plot import draw
+from fanfold.bench.plot import draw, figure_of
 from fanfold.bench.result import COLUMNS, Result, Workload, about_this_machine, document_of, read_result, write_result
 from fanfold.bench.summary import conditions, dollars, sentences
 from fanfold.cli.bench_files import Files
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, MissingExtraError
 
 SAMPLES = (
     sample(10, 128, seconds=2.0), sample(10, 128, repeat=1, seconds=2.01), sample(10, 512, seconds=1.0),
@@ -185,6 +188,58 @@ def test_the_picture_is_drawn(tmp_path: Path):
         draw(result(), tmp_path / "none" / "maps.png")
 
 
+def sweep_of(concurrencies: int, memories: int) -> Result:
+    """Return a sweep of this many values on each axis, with long numbers and names."""
+    samples = [
+        sample(10**row, 1_024 + 512 * column, seconds=0.0002 * (1 + column))
+        for row in range(concurrencies)
+        for column in range(memories)
+    ]
+    return result(*samples, handler="package.with_a_long_name.and_a_module:handler_with_a_long_name")
+
+
+SIZES = [(1, 1), (1, 2), (2, 2), (1, 8), (5, 1), (5, 6), (5, 13)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_label_of_the_picture_is_clipped(size: tuple[int, int]):
+    """Every text is within the picture, and the number of a cell within its cell."""
+    figure = figure_of(sweep_of(*size))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for label in figure.findobj(PlotText):
+        if label.get_text() and label.get_visible():
+            box = label.get_window_extent(canvas.get_renderer())
+            assert min(box.x0, box.y0) >= 0, label
+            assert min(figure.bbox.x1 - box.x1, figure.bbox.y1 - box.y1) >= 0, label
+    for axes in figure.axes:
+        cell_width = axes.get_window_extent().width / size[1]
+        assert all(label.get_window_extent().width <= cell_width for label in axes.texts)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_label_of_the_page_is_clipped(size: tuple[int, int]):
+    """Every text of a map is within its viewBox, at 8 pixels for a letter."""
+    for svg in re.findall(r"<svg .*?</svg>", page(sweep_of(*size)), re.DOTALL):
+        width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', svg).groups())
+        texts = re.findall(r'<text[^>]*? x="(\d+)" y="(\d+)"(?: text-anchor="(\w+)")?>([^<]*)<', svg)
+        assert len(texts) == size[0] * size[1] + sum(size) + 2
+        for x, y, anchor, text in texts:
+            begin = int(x) - 8 * len(text) * {"middle": 0.5, "end": 1, "": 0}[anchor]
+            assert 0 <= begin <= width - 8 * len(text), text
+            assert 12 <= int(y) <= height
+        assert "rotate(-90" not in svg
+
+
+def test_the_cells_of_a_small_sweep_are_larger():
+    """In the picture, and on the page."""
+    small, large = (figure_of(sweep_of(*size)).axes[0] for size in ((2, 2), (5, 6)))
+    for axes in (small, large):
+        axes.figure.canvas.draw()
+    assert small.get_window_extent().width / 2 > 1.5 * large.get_window_extent().width / 6
+    assert 'width="150" height="80"' in page(sweep_of(2, 2))
+
+
 def test_a_shade_is_a_position_between_minimum_and_maximum():
     """On a logarithmic scale, equal ratios are equal steps."""
     one, two, three = Setting(1, 128), Setting(2, 128), Setting(3, 128)
@@ -210,7 +265,7 @@ def test_a_written_result_is_read_unchanged(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "is not JSON"), ("[]", "is not a result"), ('{"fanfold_bench": 99}', "of this version"),
-     ('{"fanfold_bench": 1}', "is not a complete result: KeyError")],
+     ('{"fanfold_bench": 1}', "is damaged: the result has no key")],
 )  # fmt: skip
 def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, text: str, message: str):
     """The error states why; also for a missing file, and one that cannot be written."""
@@ -250,3 +305,14 @@ def test_a_comparison_lists_the_conditions_that_differ():
     assert compare(result(sample(10, 128, end=OUT_OF_MEMORY)), other).rows[0].text == "out of memory, measured"
     assert compare(other, result()).rows[0].text == "faster"
     assert compare(result(), other).rows[0].text == "slower"
+
+
+def test_a_folder_is_written_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    """All but the picture, with the install command; a picture that was requested is refused at the start."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    files = Files(csv=None, png=None, html=None, folder=tmp_path / "out")
+    files.check()
+    assert capsys.readouterr().err == "bench.png is not drawn: pip install 'fanfold[bench]' draws it\n"
+    assert sorted(file.name for file in files.write(result())) == ["bench.csv", "bench.html", "bench.json"]
+    with pytest.raises(MissingExtraError, match="bench"):
+        Files(csv=None, png=tmp_path / "maps.png", html=None, folder=None).check()
