@@ -26,6 +26,8 @@ class SegmentEnd:
     """Generation in which it ended."""
     began_at: float | None
     """When its handler started, in the last part; seconds since 1970. None if unknown."""
+    ended_at: float | None
+    """When it ended, or when its failure was recorded; seconds since 1970. None if unknown."""
     seconds: float | None
     """How long the handler took, in all parts; None if unknown."""
     attempts: int
@@ -99,6 +101,10 @@ class Ends:
         """Return the number of segments that ended after a moment."""
         return sum(ended > moment for ended in self._ended)
 
+    def continued(self) -> tuple[int, int]:
+        """Return how many of the segments that are done were continued, and the highest number of parts."""
+        return sum(map(bool, self._hops)), max(self._hops, default=0) + 1
+
     def all(self) -> Iterator[SegmentEnd]:
         """Yield the end of each segment that has ended."""
         environments, failed = list(self._environments), self.tally.failed
@@ -109,6 +115,7 @@ class Ends:
                 segment=segment,
                 gen=self._gen[segment],
                 began_at=_known(self._began[segment]),
+                ended_at=_known(self._ended[segment]),
                 seconds=_known(self._seconds[segment]),
                 attempts=max(1, self.deliveries.by_segment[segment]),
                 parts=self._hops[segment] + 1,

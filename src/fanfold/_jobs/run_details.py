@@ -80,6 +80,10 @@ class RunDetails:
     """How evenly the items are spread; None if unknown."""
     seconds: Spread | None
     """How evenly the processing time is spread; None if unknown."""
+    continued: int
+    """Segments that are done after continuations."""
+    most_parts: int
+    """Highest number of parts of a segment that is done, at least 1."""
     bad_rows: int
     """Rows of done segments that could not be read and were collected."""
     rate: float | None
@@ -138,6 +142,7 @@ def _details(run: Run, now: float, ends: Ends, attempts: Attempts, *, is_enqueue
     failed = tally.failed
     failing = [segment for segment in attempts.last_of(run.gen) if not tally.has_ended(segment)]
     rate = _rate(run, now, ends)
+    continued, most_parts = ends.continued()
     waits = not run.ended and tally.missing and rate
     return RunDetails(
         run=run,
@@ -157,6 +162,8 @@ def _details(run: Run, now: float, ends: Ends, attempts: Attempts, *, is_enqueue
         failed_groups=groups_of({segment: attempts.last(segment) for segment in failed}, failed),
         items=_spread({end.segment: end.items for end in ends.all() if end.items is not None}),
         seconds=_spread({end.segment: end.seconds for end in ends.all() if end.seconds is not None}),
+        continued=continued,
+        most_parts=most_parts,
         bad_rows=sum(bad.count for bad in tally.bad_rows),
         rate=rate,
         estimated_end=now + tally.missing / rate if waits and rate else None,

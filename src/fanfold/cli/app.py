@@ -52,6 +52,7 @@ COMMANDS: Final = {
     "run": Entry("Commands: jobs", "run:run", "fanfold run app:job --params '{\"count\": 3}' --dry-run"),
     "env": Entry("Commands: jobs", "env:env", "fanfold env fanfold-dev"),
     "status": Entry("Commands: jobs", "status:status_of", "fanfold status r-1 --watch"),
+    "report": Entry("Commands: jobs", "report:report_of", "fanfold report r-1 --output run.html"),
     "redrive": Entry("Commands: jobs", "status:redrive_run", "fanfold redrive r-1 --dry-run"),
     "results": Entry("Commands: jobs", "status:results_of", "fanfold results r-1 --output total.json"),
 }
