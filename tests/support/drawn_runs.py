@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fanfold import inmemory
 from fanfold._jobs.run_details import RunDetails, read_details
@@ -45,10 +46,8 @@ class DrawnRun:
         for marker in self.markers():
             await ledger.put_marker("r-1", marker)
             await ledger.count("r-1", len(marker.ids) + len(marker.failed))
-        for segment, line in {**self.failed, **self.failing}.items():
-            count = 5 if segment in self.failed else 1
-            attempts = [self._attempt(segment, number, line) for number in range(1, count + 1)]
-            await ledger.put_attempts("r-1", FailedBatch(f"a-{segment}", 0, attempts))
+        for batch in self.attempts():
+            await ledger.put_attempts("r-1", batch)
         await ledger.seal("r-1", self.segments)
         if self.state.is_final:
             fence = await ledger.claim("r-1", now=end, lease_seconds=60)
@@ -89,7 +88,14 @@ class DrawnRun:
                 ended_at=CREATED + 2,
             )
 
-    def _times(self, began: Sequence[float], seconds: Sequence[float], environment: str) -> Mapping[str, object]:
+    def attempts(self) -> Iterable[FailedBatch]:
+        """Yield the failed attempts: five of a segment that failed permanently."""
+        for segment, line in {**self.failed, **self.failing}.items():
+            count = 5 if segment in self.failed else 1
+            attempts = [self._attempt(segment, number, line) for number in range(1, count + 1)]
+            yield FailedBatch(f"a-{segment}", 0, attempts)
+
+    def _times(self, began: Sequence[float], seconds: Sequence[float], environment: str) -> dict[str, Any]:
         if not self.has_times:
             return {}
         ended = max(map(sum, zip(began, seconds, strict=True)), default=CREATED)

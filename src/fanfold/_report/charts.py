@@ -10,6 +10,8 @@ from typing import Final
 from fanfold._base.readable import duration_text
 
 MOST_TICKS: Final = 6
+LAST_TICK: Final = 0.9
+"""Share of the axis up to which there are labels: one at the end would be cut."""
 _STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900,
                  1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)  # fmt: skip
 """Distances of ticks, in seconds."""
@@ -56,7 +58,7 @@ class TimeAxis:
         """At most six labels, at round distances."""
         step = next((step for step in _STEPS if self.seconds / step < MOST_TICKS), _STEPS[-1])
         step *= max(1, math.ceil(self.seconds / step / MOST_TICKS))
-        count = int(self.seconds / step) + 1
+        count = math.ceil(LAST_TICK * self.seconds / step)
         return [Tick(100 * step * n / self.seconds, duration_text(round(step * n, 3))) for n in range(count)]
 
 

@@ -167,7 +167,7 @@ def _notes(source: RunPage, columns: Columns) -> Sequence[str]:
         notes.append(f"The pictures show {known:,} of {source.details.failed_attempts:,} failed attempts.")
     for name, spread, text in (
         ("items", source.details.items, _count),
-        ("seconds", source.details.seconds, duration_text),
+        ("durations", source.details.seconds, duration_text),
     ):
         if spread is not None and spread.outliers:
             segment, most = next(iter(spread.outliers.items()))
@@ -188,8 +188,10 @@ def retry_command(source: RunPage, group: FailureGroup) -> str:
 
 
 def _retry_of(source: RunPage, group: FailureGroup) -> Sequence[Command]:
-    when = "Fix the cause, then retry these segments:" if source.run.ended else "After the run has ended, retry them:"
-    return [*_logs_of(source, group), (when, retry_command(source, group))]
+    command = retry_command(source, group)
+    which = "these segments" if "--only" in command else "all failed segments"
+    when = "Fix the cause, then" if source.run.ended else "After the run has ended,"
+    return [*_logs_of(source, group), (f"{when} retry {which}:", command)]
 
 
 def _logs_of(source: RunPage, group: FailureGroup) -> Sequence[Command]:

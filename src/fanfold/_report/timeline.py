@@ -161,8 +161,8 @@ def _shades(columns: Columns, by_environment: Mapping[int, Sequence[int]], axis:
     shared = f" Each row stands for up to {largest} execution environments." if largest > 1 else ""
     return Timeline(
         rows,
-        f"A darker cell has more segments in flight per execution environment, at most {highest:.1f}; a mark at the "
-        f"bottom of a cell is a failure.{shared}",
+        f"A stronger color means more segments in flight per execution environment, at most {highest:.1f}. A mark at "
+        f"the bottom of a cell is a failure.{shared}",
     )
 
 

@@ -113,7 +113,7 @@ async def test_while_the_run_is_in_progress_the_page_shows_what_fails_now():
     source = await page_of(drawn)
     text = " ".join(checked(page(source)).text.split())
     assert "Failing now OSError no (attempt 1 of 5, app.py:12) 1 segment: 4" in text
-    assert "After the run has ended, retry them: fanfold redrive r-1 --only 3" in text
+    assert "After the run has ended, retry these segments: fanfold redrive r-1 --only 3" in text
     assert "1 failing, 1 failed permanently. About" in text
     assert "the run is in progress" in text
 
