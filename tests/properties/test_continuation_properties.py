@@ -38,7 +38,7 @@ from fanfold._jobs.segment_handler import SegmentItems, process_message
 from fanfold._jobs.segment_result import SegmentStopped
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Hop, Marker
-from fanfold.errors import ConfigurationError, LedgerError
+from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryTables
 from fanfold.testing import ManualClock, make_record
 from harness import Bench, ended
@@ -233,14 +233,16 @@ async def test_a_segment_whose_continuation_cannot_be_sent_is_not_acknowledged(q
     assert await continue_later([(3, ended), (5, other)], backend) == set()
 
 
-async def test_a_chain_with_missing_hops_is_refused():
-    """The fold fails instead of omitting results."""
+async def test_a_chain_with_missing_hops_counts_as_failed():
+    """Its other results are not used, and a redrive processes the segment again."""
     backend = backend_with()
     await scatter("job", Ranges(1, size=1), run_id="run", params={}, backend=backend, **SCATTER)
     await backend.ledger.put_marker("run", Marker("m", 0, ids=[0], results={0: "1"}, hops={0: 2}))
     await backend.ledger.put_hop("run", Hop(0, 1, 0, rest={}, result="1"))
-    with pytest.raises(LedgerError, match="segment 0 was continued"):
-        await results_of(backend, 1)
+    with closing(sqlite3.connect("")) as rows:
+        collected = await collect(await backend.ledger.run("run"), 1, backend, rows)
+        assert list(await collected.results()) == []
+    assert collected.tally.failed == {0: "it was continued, but not all of its hops are in the ledger"}
 
 
 async def test_a_marker_that_is_not_pinned_is_ignored():

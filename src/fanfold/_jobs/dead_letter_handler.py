@@ -20,8 +20,8 @@ from fanfold._base.dead_letter import (
 )
 from fanfold._base.record import Record
 from fanfold._jobs.job_state import JobState, logger_of
+from fanfold._jobs.message_check import live_run
 from fanfold._jobs.segment import Segment, segments_of
-from fanfold._jobs.segment_handler import live_run
 from fanfold._jobs.segment_result import BundleResult, SegmentFailed, Unrecorded
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
@@ -42,7 +42,7 @@ async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -
     """
     try:
         segments = segments_of(record.body)
-        run = await live_run(job, segments[0], ctx.batch)
+        run = await live_run(job, segments, ctx.batch)
     except SegmentError as error:
         await _quarantine(record, str(error), ctx.state)
         return Unrecorded.QUARANTINED

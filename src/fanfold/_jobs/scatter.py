@@ -13,12 +13,13 @@ from fanfold._base.log import logger
 from fanfold._jobs.fold_requests import CheckRun, ResumeScatter, WatchRun, send_request
 from fanfold._jobs.planning import Planning
 from fanfold._jobs.segment import Segment, bodies
+from fanfold._jobs.segment_count import part_of
 from fanfold._jobs.tally import redo_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Run, check_name
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, LedgerError
 
 CHECKPOINT_SEGMENTS: Final = 1_000
 """Segments between two checkpoints of a scatter. A scatter that died resends at most these and a few batches."""
@@ -138,7 +139,7 @@ async def _enqueue_rest(
 ) -> ScatterResult:
     checkpointed, stopped = run.position, False
     drawn = run.position
-    redo = await redo_of(run, run.gen, backend) if run.gen else None
+    redo = (await redo_of(run, run.gen, backend)).segments if run.gen else None
 
     def messages() -> Iterator[Message]:
         nonlocal drawn
@@ -187,4 +188,6 @@ def segments_left(run: Run, redo: Sequence[int] | None = None) -> Iterator[Segme
             yield Segment(run.job, run.id, number, part, gen=run.gen)
         return
     for number in redo[run.position :]:
-        yield Segment(run.job, run.id, number, next(sources.cut(run.plan, number)), gen=run.gen)
+        if (redone := part_of(run.plan, number)) is None:
+            raise LedgerError(f"run {run.id}: the list of redriven segments contains {number}, which the run lacks")
+        yield Segment(run.job, run.id, number, redone, gen=run.gen)

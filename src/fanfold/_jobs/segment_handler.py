@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -18,6 +17,7 @@ from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
 from fanfold._jobs.bad_rows import BadRowBuffer
 from fanfold._jobs.job_state import JobState, logger_of
+from fanfold._jobs.message_check import live_run
 from fanfold._jobs.result_text import CheckResult, result_text
 from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_result import (
@@ -31,9 +31,9 @@ from fanfold._jobs.segment_result import (
 )
 from fanfold._jobs.segment_thread import Batch, call_on_thread
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Run, RunState
+from fanfold._ports.run import Run
 from fanfold._ports.stores import Store
-from fanfold.errors import FanfoldError, SegmentError
+from fanfold.errors import FanfoldError
 from fanfold.sources.bad_rows import BadRow
 
 
@@ -152,7 +152,7 @@ async def process_message(
             message in the dead-letter queue states the reason.
     """
     segments = segments_of(record.body)
-    run = await live_run(job, segments[0], ctx.batch)
+    run = await live_run(job, segments, ctx.batch)
     if run is None:
         return Unrecorded.LATE
     is_last = (max_receives := configured_max_receives()) is not None and ctx.receive_count >= max_receives
@@ -218,23 +218,3 @@ async def _call(function: SegmentFunction, rows: SegmentItems, context: SegmentC
 
 def _must_stop(deadline: Deadline) -> Callable[[], bool]:
     return lambda: deadline.clock() >= deadline.stops_at
-
-
-async def live_run(job: str, segment: Segment, batch: BatchContext[JobState]) -> Run | None:
-    """Return the run of a segment, read once per batch; None if the run no longer waits for this segment.
-
-    Raises:
-        SegmentError: If the run is unknown, or the segment belongs to another job.
-    """
-    if segment.job != job:
-        raise SegmentError(f"the segment belongs to job {segment.job!r}, not to {job!r}")
-    runs = batch.shared
-    if segment.run not in runs:
-        runs[segment.run] = asyncio.ensure_future(batch.state.backend.ledger.run(segment.run))
-    run: Run | None = await asyncio.shield(runs[segment.run])
-    if run is None:
-        raise SegmentError(f"the segment belongs to run {segment.run!r}, which is not in the ledger")
-    if run.state != RunState.RUNNING or segment.gen < run.gen:
-        logger_of(batch).info("run %s is %s: segment %d is late and is skipped", run.id, run.state, segment.number)
-        return None
-    return run

@@ -14,6 +14,9 @@ EXPIRY_SECONDS: Final = 30 * 24 * 3600
 """How long the ledger keeps a run: longer than the maximum retention of the work queue plus that of the dead-letter
 queue, 14 days each (SQS quotas)."""
 
+MAX_LEASE_SECONDS: Final = 7_200.0
+"""A lease of the fold that ends later than this from now does not count: no invocation takes as long."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
