@@ -27,15 +27,23 @@ its own queue about 16 times (Lambda developer guide, recursive loop detection),
 _CONCURRENT_SENDS: Final = 16
 
 
-async def continue_later(stopped: Sequence[tuple[int, SegmentStopped]], backend: Backend) -> set[int]:
-    """Send the next hop of each stopped segment; return the positions whose next hop could not be sent."""
+async def continue_later(
+    stopped: Sequence[tuple[int, SegmentStopped]], backend: Backend, environment: str | None = None
+) -> set[int]:
+    """Send the next hop of each stopped segment; return the positions whose next hop could not be sent.
+
+    Args:
+        stopped: The segments with their positions.
+        backend: Queue, ledger, and store.
+        environment: Log stream of the execution environment.
+    """
     unsent: set[int] = set()
     logger = BatchLogger()
 
     async def send_next_hop(placed: tuple[int, SegmentStopped]) -> None:
         position, result = placed
         try:
-            await _send_next_hop(result, backend)
+            await _send_next_hop(result, backend, environment)
         except FanfoldError:
             where = f"run {result.segment.run}, segment {result.segment.number}"
             logger.exception("%s: stopped before the deadline and could not be continued; it is redelivered", where)
@@ -45,9 +53,9 @@ async def continue_later(stopped: Sequence[tuple[int, SegmentStopped]], backend:
     return unsent
 
 
-async def _send_next_hop(stopped: SegmentStopped, backend: Backend) -> None:
+async def _send_next_hop(stopped: SegmentStopped, backend: Backend, environment: str | None) -> None:
     segment = stopped.segment
-    hop = await backend.ledger.put_hop(segment.run, await _hop(stopped, backend))
+    hop = await backend.ledger.put_hop(segment.run, await _hop(stopped, backend, environment))
     continued = Segment(segment.job, segment.run, segment.number, hop.rest, gen=segment.gen, hop=segment.hop + 1)
     refused = await backend.work_queue.send([Message(continued.to_body())])
     if refused:
@@ -55,7 +63,7 @@ async def _send_next_hop(stopped: SegmentStopped, backend: Backend) -> None:
         raise EnqueueError(f"the work queue did not accept the continued segment: {reason}", rejected=[(0, reason)])
 
 
-async def _hop(stopped: SegmentStopped, backend: Backend) -> Hop:
+async def _hop(stopped: SegmentStopped, backend: Backend, environment: str | None) -> Hop:
     segment = stopped.segment
     result: str | None = stopped.result
     results_key = None
@@ -73,4 +81,8 @@ async def _hop(stopped: SegmentStopped, backend: Backend) -> Hop:
         results_key=results_key,
         items=stopped.items,
         bad_rows=stopped.bad_rows,
+        receive_count=stopped.receive_count,
+        began_at=None if stopped.timing is None else round(stopped.timing.began_at, 3),
+        seconds=None if stopped.timing is None else round(stopped.timing.seconds, 3),
+        environment=environment,
     )

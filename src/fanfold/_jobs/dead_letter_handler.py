@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from fanfold._base.context import Context
 from fanfold._base.dead_letter import (
     ATTRIBUTE,
+    DELIVERIES_ATTRIBUTE,
     PUT_BACK_ATTRIBUTE,
     configured_max_receives,
+    deliveries_before,
     reason_attribute,
     reason_in,
 )
@@ -62,7 +64,7 @@ async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -
         failure = {"segment": segment.number, "reason": reason, "body": segment.to_body()}
         key = f"{run.prefix()}/failed/{segment.number}.json"
         await ctx.state.backend.put_result(key, json.dumps(failure).encode())
-    return BundleResult([SegmentFailed(segment, ctx.receive_count, reason) for segment in segments])
+    return BundleResult([SegmentFailed(segment, deliveries_before(record), reason) for segment in segments])
 
 
 async def _put_back(segments: Sequence[Segment], record: Record, state: JobState) -> None:
@@ -71,7 +73,7 @@ async def _put_back(segments: Sequence[Segment], record: Record, state: JobState
     messages = (
         Message(
             segment.to_body(),
-            {PUT_BACK_ATTRIBUTE: "1"},
+            {PUT_BACK_ATTRIBUTE: "1", DELIVERIES_ATTRIBUTE: str(deliveries_before(record))},
             deduplication_id=f"{record.message_id}-{segment.number}-back",
         )
         for segment in segments

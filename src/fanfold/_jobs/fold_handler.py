@@ -263,9 +263,9 @@ class _Attempt:
     async def _fold(self, collected: Collected, fence: int, broken: _Broken | None) -> RunState:
         run, backend = self.run, self.backend
         await collected.pin()
-        loaded: Tree | Results | _Broken = (
-            broken if broken else await self._unless_broken(self._tree_or_load(collected))
-        )
+        loaded: Tree | Results | _Broken | None = broken
+        if broken is None:
+            loaded = await self._unless_broken(self._tree_or_load(collected))
         broken = loaded if isinstance(loaded, _Broken) else None
         failed = collected.tally.failed
         if failed:
@@ -275,7 +275,7 @@ class _Attempt:
             broken = broken or _Broken("the input has no items, and the job has allow_empty=False")
         if self._is_tolerated(collected.tally):
             state, output = RunState.SUCCEEDED, f"{run.prefix()}/output.json"
-            if broken is None and not isinstance(loaded, _Broken):
+            if isinstance(loaded, Tree | Results) and broken is None:
                 broken = await self._unless_broken(self._commit_output(output, loaded))
             if broken:
                 state, output = RunState.FAILED, f"{run.prefix()}/fold-failure.json"

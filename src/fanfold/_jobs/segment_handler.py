@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 from fanfold import sources
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
-from fanfold._base.dead_letter import configured_max_receives
+from fanfold._base.dead_letter import configured_max_receives, deliveries_of
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
 from fanfold._base.log_context import add_record_keys
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
+from fanfold._jobs.attempts import attempts_of
 from fanfold._jobs.bad_rows import BadRowBuffer
 from fanfold._jobs.job_state import JobState, logger_of
 from fanfold._jobs.message_check import live_run
@@ -182,7 +183,7 @@ async def process_message(
     if not ended and not is_last and not any(map(_is_permanent, errors)):
         raise errors[0]
     # A segment that fails permanently does so in a separate message, with its own reason.
-    return BundleResult(ended, left)
+    return BundleResult(ended, left, deliveries_of(record))
 
 
 def _is_permanent(error: Exception) -> bool:
@@ -200,13 +201,15 @@ async def process_segment(
 ) -> SegmentDone | SegmentStopped:
     """Run the segment handler for one segment, like ``process_message``, but without checking its run."""
     rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if segment.hop < max_hops else None)
-    with add_record_keys(run=run.id, segment=segment.number):
-        value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
-    result = result_text(value, segment.source, check)
-    bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
+    with attempts_of(ctx.batch).attempt(segment, ctx) as timing:
+        with add_record_keys(run=run.id, segment=segment.number):
+            value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
+        result = result_text(value, segment.source, check)
+        bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
+    deliveries = deliveries_of(record)
     if rows.rest is not None:
-        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows)
-    return SegmentDone(segment, ctx.receive_count, result, rows.count, bad_rows)
+        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows, deliveries, timing)
+    return SegmentDone(segment, deliveries, result, rows.count, bad_rows, timing)
 
 
 async def _call(function: SegmentFunction, rows: SegmentItems, context: SegmentContext, state: JobState) -> Any:
