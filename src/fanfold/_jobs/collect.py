@@ -167,9 +167,8 @@ class Collected:
         """Insert the hops that precede the winning end: another delivery of the segment may have got further."""
         rows = self._rows
         async for hop in hops_of(self._run, self._backend, self.tally.unreadable):
-            found = (hop.segment, hop.gen)
-            end = rows.execute("SELECT hops FROM ends WHERE segment = ? AND gen = ?", found).fetchone()
-            if end is None or hop.number >= end[0]:
+            end = rows.execute("SELECT hops, gen FROM ends WHERE segment = ?", (hop.segment,)).fetchone()
+            if end is None or hop.number >= end[0] or not self.tally.is_in_chain(hop, end[1]):
                 continue
             result = hop.result
             if result is None:

@@ -11,7 +11,7 @@ from fanfold._base.dead_letter import DELIVERIES_ATTRIBUTE
 from fanfold._base.log import BatchLogger, logger
 from fanfold._base.record import Record
 from fanfold._jobs.attempts import environment_of, write_failed
-from fanfold._jobs.continuation import continue_later
+from fanfold._jobs.continuation import continue_later, failed_where_it_stopped
 from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment_result import (
@@ -54,7 +54,12 @@ async def commit_ended(done: Sequence[tuple[Record, MessageResult]], batch: Batc
     if left:
         uncommitted |= await _send_separately(left, backend)
     batch_logger = BatchLogger()
-    for group in _groups((position, result) for position, result in results if not isinstance(result, SegmentStopped)):
+    ended: list[tuple[int, _Ended]] = [
+        (position, failed_where_it_stopped(result) if isinstance(result, SegmentStopped) else result)
+        for position, result in results
+        if not isinstance(result, SegmentStopped) or (result.is_last and position not in uncommitted)
+    ]
+    for group in _groups(ended):
         try:
             await _commit_group([value for _, value in group], backend, environment)
         except FanfoldError:
@@ -121,6 +126,10 @@ async def _commit_group(ended: Sequence[_Ended], backend: Backend, environment: 
         await send_request(backend, CheckRun(run))
 
 
+def _hops_of(result: _Ended) -> int:
+    return result.segment.hop if isinstance(result, SegmentDone) else result.hops
+
+
 async def _marker(ended: Sequence[_Ended], backend: Backend, environment: str | None) -> Marker:
     name, gen = uuid.uuid4().hex, ended[0].segment.gen
     done = sorted((result for result in ended if isinstance(result, SegmentDone)), key=lambda done: done.segment.number)
@@ -138,8 +147,8 @@ async def _marker(ended: Sequence[_Ended], backend: Backend, environment: str | 
         results={} if results_key else results,
         results_key=results_key,
         failed={result.segment.number: result.reason[:REASON_CHARACTERS] for result in failed},
-        receive_counts={result.segment.number: result.receive_count for result in ended if result.receive_count > 1},
-        hops={result.segment.number: result.segment.hop for result in done if result.segment.hop},
+        receive_counts={result.segment.number: result.receive_count for result in ended if result.receive_count != 1},
+        hops={result.segment.number: hops for result in ended if (hops := _hops_of(result))},
         items=[result.items for result in done],
         bad_rows={result.segment.number: result.bad_rows for result in done if result.bad_rows},
         began_at=[round(timing.began_at, 3) for timing in timings] if len(timings) == len(done) else (),

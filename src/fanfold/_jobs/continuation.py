@@ -7,30 +7,35 @@ all hops together therefore cover the segment exactly once, however often each m
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from typing import Final
 
 from fanfold._base.concurrency import for_each
 from fanfold._base.log import BatchLogger
+from fanfold._jobs.result_text import origin_of
 from fanfold._jobs.segment import Segment
-from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, SegmentStopped
+from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, SegmentFailed, SegmentStopped
 from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Hop
 from fanfold.errors import EnqueueError, FanfoldError
 
 MOST_HOPS: Final = 12
-"""Maximum continuations of a segment before it has to end or fail. Lambda stops a function that was invoked through
-its own queue about 16 times (Lambda developer guide, recursive loop detection), unless its ``RecursiveLoop`` is
-``Allow``."""
+"""Maximum continuations of a segment; after that, it fails, and a redrive continues it. Lambda stops
+a function that was invoked through its own queue about 16 times (Lambda developer guide, recursive loop detection),
+unless its ``RecursiveLoop`` is ``Allow``."""
 _CONCURRENT_SENDS: Final = 16
+_PLACE_CHARACTERS: Final = 100
 
 
 async def continue_later(
     stopped: Sequence[tuple[int, SegmentStopped]], backend: Backend, environment: str | None = None
 ) -> set[int]:
     """Send the next hop of each stopped segment; return the positions whose next hop could not be sent.
+
+    The next hop of a segment that has used its continuations is stored, but not sent.
 
     Args:
         stopped: The segments with their positions.
@@ -56,11 +61,25 @@ async def continue_later(
 async def _send_next_hop(stopped: SegmentStopped, backend: Backend, environment: str | None) -> None:
     segment = stopped.segment
     hop = await backend.ledger.put_hop(segment.run, await _hop(stopped, backend, environment))
+    if stopped.is_last:
+        return
     continued = Segment(segment.job, segment.run, segment.number, hop.rest, gen=segment.gen, hop=segment.hop + 1)
     refused = await backend.work_queue.send([Message(continued.to_body())])
     if refused:
         reason = refused[0].reason
         raise EnqueueError(f"the work queue did not accept the continued segment: {reason}", rejected=[(0, reason)])
+
+
+def failed_where_it_stopped(stopped: SegmentStopped) -> SegmentFailed:
+    """Return the failure of a segment that has used its continuations."""
+    segment = stopped.segment
+    place = {name: value for name, value in stopped.rest.items() if segment.source.get(name) != value}
+    where = json.dumps(place, separators=(",", ":"), ensure_ascii=False, default=str)[:_PLACE_CHARACTERS]
+    reason = (
+        f"it used its continuations (max_hops) and stopped at {where}{origin_of(segment.source)}; a redrive continues "
+        "from there"
+    )
+    return SegmentFailed(segment, 0, reason, segment.hop + 1)
 
 
 async def _hop(stopped: SegmentStopped, backend: Backend, environment: str | None) -> Hop:

@@ -64,7 +64,9 @@ async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -
         failure = {"segment": segment.number, "reason": reason, "body": segment.to_body()}
         key = f"{run.prefix()}/failed/{segment.number}.json"
         await ctx.state.backend.put_result(key, json.dumps(failure).encode())
-    return BundleResult([SegmentFailed(segment, deliveries_before(record), reason) for segment in segments])
+    return BundleResult(
+        [SegmentFailed(segment, deliveries_before(record), reason, segment.hop) for segment in segments]
+    )
 
 
 async def _put_back(segments: Sequence[Segment], record: Record, state: JobState) -> None:

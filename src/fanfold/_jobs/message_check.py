@@ -58,11 +58,10 @@ async def _check_data(segment: Segment, run: Run, backend: Backend) -> None:
     part = part_of(run.plan, segment.number)
     if part is None:
         raise SegmentError(f"{where}: the run has no segment of this number")
-    if segment.hop:
-        hop = await backend.ledger.hop(run.id, segment.gen, segment.number, segment.hop - 1)
-        if hop is None:
-            raise SegmentError(f"{where}: the ledger does not hold the hop that hop {segment.hop} continues")
-        part = hop.rest
+    for gen in range(segment.gen, -1, -1) if segment.hop else ():  # a redrive continues hops of earlier generations
+        if (hop := await backend.ledger.hop(run.id, gen, segment.number, segment.hop - 1)) is not None:
+            part = hop.rest
+            break
     # As JSON: a plan may contain tuples, which a message has as lists.
     if part != segment.source and json.loads(json.dumps(part)) != segment.source:
         raise SegmentError(f"{where}: the data in the message is not the data in the plan of the run")

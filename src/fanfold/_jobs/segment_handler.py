@@ -138,7 +138,8 @@ async def process_message(
         function: The segment handler.
         record: The message.
         ctx: The context of the record.
-        max_hops: How often a segment that cannot end in time may continue in another message; 0 for never.
+        max_hops: How often a segment that cannot end in time may continue in another message; 0 for never. After that,
+            it fails where it stops.
         check: The check of the job's fold for results; None if it has none.
 
     Returns:
@@ -200,7 +201,7 @@ async def process_segment(
     check: CheckResult | None,
 ) -> SegmentDone | SegmentStopped:
     """Run the segment handler for one segment, like ``process_message``, but without checking its run."""
-    rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if segment.hop < max_hops else None)
+    rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if max_hops else None)
     with attempts_of(ctx.batch).attempt(segment, ctx) as timing:
         with add_record_keys(run=run.id, segment=segment.number):
             value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
@@ -208,7 +209,8 @@ async def process_segment(
         bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
     deliveries = deliveries_of(record)
     if rows.rest is not None:
-        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows, deliveries, timing)
+        is_last = (segment.hop + 1) % (max_hops + 1) == 0  # a redrive has as many continuations again
+        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows, deliveries, timing, is_last)
     return SegmentDone(segment, deliveries, result, rows.count, bad_rows, timing)
 
 

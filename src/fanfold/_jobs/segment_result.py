@@ -55,6 +55,8 @@ class SegmentFailed:
     """Deliveries of its message."""
     reason: str
     """Why it failed."""
+    hops: int = 0
+    """Its hops in the ledger; a redrive continues from the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class SegmentStopped:
     """Deliveries of its message."""
     timing: Timing | None = None
     """When the handler started, and how long it took; None if unknown."""
+    is_last: bool = False
+    """True if the segment has used its continuations: it fails, and only a redrive continues it."""
 
 
 SegmentResult: TypeAlias = SegmentDone | SegmentFailed | SegmentStopped

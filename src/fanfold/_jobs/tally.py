@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from fanfold._ports.backend import Backend
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids
@@ -77,6 +77,8 @@ class Tally:
         self._reasons: dict[int, str] = {}
         self._bad_rows: dict[tuple[int, int], BadRows] = {}
         self._continued: dict[int, tuple[int, int]] = {}
+        self._stopped: dict[int, tuple[int, int]] = {}
+        self._bases: dict[tuple[int, int], Continued] = {}
 
     @property
     def failed(self) -> dict[int, str]:
@@ -116,6 +118,7 @@ class Tally:
             if self._ended(segment) and self._state[segment] == _MISSING:
                 self._state[segment] = _FAILED
                 self._reasons[segment] = reason
+                self._stopped[segment] = marker.gen, marker.hops.get(segment, 0)
 
     def add_hop(self, hop: Hop) -> None:
         """Count the items of a hop, and its bad rows if the end that counts resumed from it; add hops after markers.
@@ -124,8 +127,22 @@ class Tally:
         """
         self.add_items(hop.segment, hop.items)
         gen, hops = self._continued.get(hop.segment, (hop.gen, 0))
-        if hop.bad_rows is not None and hop.gen == gen and hop.number < hops:
+        if hop.bad_rows is not None and hop.number < hops and self.is_in_chain(hop, gen):
             self._bad_rows[hop.segment, hop.number] = hop.bad_rows
+
+    def is_in_chain(self, hop: Hop, gen: int) -> bool:
+        """Return whether the end of a segment in a generation resumed from a hop, possibly of an earlier generation."""
+        return self.gen_of_hop(hop.segment, gen, hop.number) == hop.gen
+
+    def gen_of_hop(self, segment: int, gen: int, number: int) -> int:
+        """Return the generation of the hop with a number from which an end in a generation resumed."""
+        while (base := self._bases.get((segment, gen))) is not None and number < base.hop and base.gen < gen:
+            gen = base.gen
+        return gen
+
+    def stopped(self, segment: int) -> tuple[int, int]:
+        """Return the generation in which a failed segment failed, and the number of its hops until then."""
+        return self._stopped.get(segment, (0, 0))
 
     @property
     def bad_rows(self) -> list[BadRows]:
@@ -137,9 +154,10 @@ class Tally:
         """Items of all segments; 0 if their number is unknown."""
         return sum(items for items in self._items or () if items != _UNKNOWN)
 
-    def redo(self, redone: Redo) -> None:
-        """Count failed segments as missing again: a later generation processes them again."""
+    def redo(self, redone: Redo, gen: int = 1) -> None:
+        """Count failed segments as missing again: this generation processes them again."""
         self.uncounted = redone.uncounted
+        self._bases.update({(segment, gen): continued for segment, continued in redone.continued.items()})
         for segment in redone.segments:
             if segment in self._reasons:
                 del self._reasons[segment]
@@ -208,6 +226,18 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Continued:
+    """Where a redriven segment continues."""
+
+    gen: int
+    """The generation in which it failed."""
+    hop: int
+    """Number of its hops until then."""
+    rest: Mapping[str, Any]
+    """The unread rest of the segment, in the format of the source."""
+
+
+@dataclass(frozen=True, slots=True)
 class Redo:
     """The segments that a generation processes again."""
 
@@ -217,13 +247,15 @@ class Redo:
     """Those among them that were done, and whose results are lost; ascending."""
     uncounted: int = 0
     """Ends that the counter includes when the generation starts, but that no readable marker holds."""
+    continued: Mapping[int, Continued] = field(default_factory=dict)
+    """Where segments continue, by number; the others start again."""
 
 
 async def put_redo(key: str, redone: Redo, backend: Backend) -> None:
     """Store the segments that a generation processes again."""
-    await backend.put_result(
-        key, json.dumps([encode_ids(redone.segments), encode_ids(redone.lost), redone.uncounted]).encode()
-    )
+    continued = {segment: [start.gen, start.hop, start.rest] for segment, start in redone.continued.items()}
+    document = [encode_ids(redone.segments), encode_ids(redone.lost), redone.uncounted, continued]
+    await backend.put_result(key, json.dumps(document).encode())
 
 
 async def redo_of(run: Run, gen: int, backend: Backend) -> Redo:
@@ -234,8 +266,11 @@ async def redo_of(run: Run, gen: int, backend: Backend) -> Redo:
     """
     key = run.redos[gen - 1]
     try:
-        segments, lost, uncounted = json.loads(await backend.get_result(key))
-        return Redo(decode_ids(segments), decode_ids(lost), int(uncounted))
+        segments, lost, uncounted, continued = json.loads(await backend.get_result(key))
+        starts = {
+            int(segment): Continued(int(gen), int(hop), dict(rest)) for segment, (gen, hop, rest) in continued.items()
+        }
+        return Redo(decode_ids(segments), decode_ids(lost), int(uncounted), starts)
     except (ObjectMissingError, LedgerError, ValueError, TypeError, AttributeError) as error:
         raise LedgerError(f"run {run.id}: the list of redriven segments cannot be read: {key}: {error}") from error
 
@@ -263,7 +298,7 @@ async def tally_of(
     for gen in range(run.gen + 1):
         if gen:
             try:
-                tally.redo(await redo_of(run, gen, backend))
+                tally.redo(await redo_of(run, gen, backend), gen)
             except LedgerError as error:
                 tally.unreadable.append(Unreadable(run.redos[gen - 1], str(error)))
         async for marker in backend.ledger.markers(run.id, gen):
