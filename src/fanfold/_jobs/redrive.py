@@ -6,17 +6,24 @@ A redrive can be repeated: if it dies, the next redrive or the fold function sen
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
 
+from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
 from fanfold._jobs.fold_requests import WatchRun, send_request
 from fanfold._jobs.scatter import ScatterResult, resume_scatter
-from fanfold._jobs.tally import put_redo, tally_of
+from fanfold._jobs.segment_count import total_of
+from fanfold._jobs.tally import Continued, Redo, put_redo, tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
-from fanfold.errors import FanfoldError
+from fanfold.errors import FanfoldError, LedgerError, ObjectMissingError
+
+_CONCURRENT_READS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,13 @@ class Failures:
     run: Run
     """The run in its current state."""
     segments: Mapping[int, str]
-    """Reason by segment, for segments that failed permanently."""
+    """Reason by segment, for segments that failed permanently, or whose results are lost."""
+    lost: Collection[int] = ()
+    """Those among them that were done, and whose results are lost."""
+    uncounted: int = 0
+    """Ends that the counter includes, but that no readable marker holds."""
+    hops: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Generation and number of the last hop, for those that continue from there."""
 
 
 async def failures_of(run_id: str, backend: Backend) -> Failures:
@@ -39,8 +52,27 @@ async def failures_of(run_id: str, backend: Backend) -> Failures:
     if run is None:
         raise FanfoldError(f"run {run_id!r} is not in the ledger")
     counter = await backend.ledger.counter(run_id)
-    tally = await tally_of(run, run.position if counter.total is None else counter.total, backend)
-    return Failures(run, tally.failed)
+    total = total_of(run, counter)
+    tally = await tally_of(run, total, backend, counts_items=False)
+    listed = await _listed_failures(run, total, backend) if run.ended and run.failed else {}
+    segments = dict(sorted({**listed, **tally.failed}.items()))
+    lost = [segment for segment in segments if segment not in tally.failed and tally.has_ended(segment)]
+    hops = {}
+    for segment in tally.failed:
+        gen, count = tally.stopped(segment)
+        if count and run.gen >= gen:
+            hops[segment] = (tally.gen_of_hop(segment, gen, count - 1), count - 1)
+    return Failures(run, segments, lost, max(0, counter.ended - tally.counted), hops)
+
+
+async def _listed_failures(run: Run, total: int, backend: Backend) -> dict[int, str]:
+    """Return the failures that the fold listed; some are not in the ledger, such as a result that is lost."""
+    try:
+        listed = json.loads(await backend.get_result(run.failures_key()))["segments"]
+        failed = {int(segment): str(reason) for segment, reason in listed.items()}
+    except (ObjectMissingError, LookupError, TypeError, ValueError, AttributeError):
+        return {}
+    return {segment: reason for segment, reason in failed.items() if 0 <= segment < total}
 
 
 async def redrive(
@@ -67,7 +99,9 @@ async def redrive(
         return await resume_scatter(run, backend, Deadline.never())  # started by a redrive that died
     segments = _chosen(run, failures.segments, only)
     key = f"runs/{run.id}/{run.gen + 1}/redo-{uuid.uuid4().hex}.json"
-    await put_redo(key, segments, backend)
+    lost = sorted(set(segments).intersection(failures.lost))
+    continued = await _continued(run, segments, failures, backend)
+    await put_redo(key, Redo(segments, lost, failures.uncounted, continued), backend)
     # Before the generation starts: if this process dies, the fold function still checks the run.
     await send_request(backend, WatchRun(run.id), watch_seconds)
     counter = await backend.ledger.counter(run.id)
@@ -78,6 +112,22 @@ async def redrive(
     redriven = await backend.ledger.run(run.id)
     assert redriven is not None  # noqa: S101 - started above
     return await resume_scatter(redriven, backend, Deadline.never())
+
+
+async def _continued(run: Run, segments: Collection[int], failures: Failures, backend: Backend) -> dict[int, Continued]:
+    """Return where segments continue, from their last hops; a segment whose hop cannot be read starts again."""
+    starts: dict[int, Continued] = {}
+    chosen = [segment for segment in segments if segment in failures.hops]
+
+    async def read(segment: int) -> None:
+        gen, number = failures.hops[segment]
+        with suppress(LedgerError):
+            hop = await backend.ledger.hop(run.id, gen, segment, number)
+            if hop is not None:
+                starts[segment] = Continued(gen, number + 1, hop.rest)
+
+    await for_each(read, chosen, concurrency=_CONCURRENT_READS)
+    return dict(sorted(starts.items()))
 
 
 def _chosen(run: Run, failed: Mapping[int, str], only: Collection[int] | None) -> list[int]:

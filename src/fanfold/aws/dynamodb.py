@@ -18,7 +18,7 @@ import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState
+from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.aws.ledger_items import (
@@ -31,6 +31,8 @@ from fanfold.aws.ledger_items import (
     marker_item,
     marker_of,
     number,
+    readable,
+    readable_or_not,
     run_item,
     run_of,
 )
@@ -188,37 +190,44 @@ class DynamoDBLedger:
         response = await self._call("get_item", Key=_count_key(run_id), ConsistentRead=True)
         return counter_of(response.get("Item", {}))
 
-    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker | Unreadable]:
         """Yield every marker of a generation, by consistent reads."""
         async for item in self._items_with_prefix(run_id, f"MARK#{gen}#"):
-            yield marker_of(item)
+            yield readable_or_not(marker_of, item, "marker")
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
         """Record where a segment stopped, unless the hop exists already; return the stored hop."""
-        name = f"{hop.segment}#{hop.number}"
-        key = {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{hop.gen}#{name}"}}
+        key = _hop_key(run_id, hop.gen, hop.segment, hop.number)
         try:
             await self._call("put_item", Item=key | hop_item(hop), ConditionExpression="attribute_not_exists(pk)")
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            return hop_of((await self._call("get_item", Key=key, ConsistentRead=True))["Item"])
+            stored = await self.hop(run_id, hop.gen, hop.segment, hop.number)
+            if stored is None:  # it has expired meanwhile
+                raise
+            return stored
         return hop
 
-    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+    async def hop(self, run_id: str, gen: int, segment: int, number: int) -> Hop | None:
+        """Return a hop, by a consistent read; None if it does not exist."""
+        response = await self._call("get_item", Key=_hop_key(run_id, gen, segment, number), ConsistentRead=True)
+        return readable(hop_of, response["Item"], "hop") if "Item" in response else None
+
+    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop | Unreadable]:
         """Yield every hop of a generation, by consistent reads."""
         async for item in self._items_with_prefix(run_id, f"HOP#{gen}#"):
-            yield hop_of(item)
+            yield readable_or_not(hop_of, item, "hop")
 
     async def put_attempts(self, run_id: str, batch: FailedBatch) -> None:
         """Append the failed attempts of a batch."""
         key = {"pk": {"S": _partition(run_id, batch.id)}, "sk": {"S": f"FAIL#{batch.gen}#{batch.id}"}}
         await self._call("put_item", Item=key | attempts_item(batch))
 
-    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch]:
+    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch | Unreadable]:
         """Yield the failed attempts of a generation, by consistent reads."""
         async for item in self._items_with_prefix(run_id, f"FAIL#{gen}#"):
-            yield attempts_of(item)
+            yield readable_or_not(attempts_of, item, "list of attempts")
 
     async def _items_with_prefix(self, run_id: str, prefix: str) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the items of a run whose sort key starts with a prefix, from all partitions."""
@@ -245,7 +254,8 @@ class DynamoDBLedger:
                 "update_item",
                 Key=_state_key(run_id),
                 UpdateExpression="SET #s = :folding, lease_until = :until ADD fence :one",
-                ConditionExpression="gen = :gen AND (#s = :running OR (#s = :folding AND lease_until <= :now))",
+                ConditionExpression="gen = :gen AND (#s = :running OR "
+                "(#s = :folding AND (lease_until <= :now OR lease_until > :longest)))",
                 ExpressionAttributeNames={"#s": "state"},
                 ExpressionAttributeValues={
                     ":folding": {"S": RunState.FOLDING},
@@ -253,6 +263,7 @@ class DynamoDBLedger:
                     ":gen": number(gen),
                     ":now": number(now),
                     ":until": number(now + lease_seconds),
+                    ":longest": number(now + MAX_LEASE_SECONDS),
                     ":one": number(1),
                 },
                 ReturnValues="UPDATED_NEW",
@@ -346,6 +357,11 @@ def _state_key(run_id: str) -> dict[str, Any]:
 
 def _partition(run_id: str, name: str) -> str:
     return f"RUN#{run_id}#{zlib.crc32(name.encode()) % _PARTITIONS}"
+
+
+def _hop_key(run_id: str, gen: int, segment: int, number: int) -> dict[str, Any]:
+    name = f"{segment}#{number}"
+    return {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{gen}#{name}"}}
 
 
 def _count_key(run_id: str) -> dict[str, Any]:

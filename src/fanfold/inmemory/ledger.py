@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState
+from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
 from fanfold.errors import FenceLostError, LedgerError
 
 
@@ -84,7 +84,7 @@ class InMemoryLedger:
         """Return the counter."""
         return self._counters.get(run_id, Counter(0))
 
-    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker | Unreadable]:
         """Yield every marker of a generation."""
         for marker in list(self._markers.get(run_id, {}).values()):
             if marker.gen == gen:
@@ -94,7 +94,11 @@ class InMemoryLedger:
         """Record where a segment stopped, unless the hop exists already; return the stored hop."""
         return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.number), hop)
 
-    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+    async def hop(self, run_id: str, gen: int, segment: int, number: int) -> Hop | None:
+        """Return a hop; None if it does not exist."""
+        return self._hops.get(run_id, {}).get((gen, segment, number))
+
+    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop | Unreadable]:
         """Yield every hop of a generation."""
         for hop in list(self._hops.get(run_id, {}).values()):
             if hop.gen == gen:
@@ -104,7 +108,7 @@ class InMemoryLedger:
         """Append the failed attempts of a batch."""
         self._attempts.setdefault(run_id, {})[batch.id] = batch
 
-    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch]:
+    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch | Unreadable]:
         """Yield the failed attempts of a generation."""
         for batch in list(self._attempts.get(run_id, {}).values()):
             if batch.gen == gen:
@@ -116,7 +120,10 @@ class InMemoryLedger:
         if (
             run is None
             or run.gen != gen
-            or (run.state != RunState.RUNNING and not (run.state == RunState.FOLDING and run.lease_until <= now))
+            or (
+                run.state != RunState.RUNNING
+                and not (run.state == RunState.FOLDING and not now < run.lease_until <= now + MAX_LEASE_SECONDS)
+            )
         ):
             return None
         self._runs[run_id] = replace(run, state=RunState.FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
