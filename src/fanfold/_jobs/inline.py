@@ -13,8 +13,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,16 @@ from fanfold._base.record import Record
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import allowed_concurrency, check_count
 from fanfold._folds.output_file import File
+from fanfold._jobs.attempts import attempts_of
 from fanfold._jobs.bad_rows import BAD_ROWS_FILE, contents_of
 from fanfold._jobs.definition import JobDefinition
-from fanfold._jobs.inline_database import DATABASE_BUCKET, InlineRunDatabase, open_inline_database
+from fanfold._jobs.inline_database import (
+    DATABASE_BUCKET,
+    DATABASE_FILE,
+    OUTPUT_FILE,
+    InlineRunDatabase,
+    open_inline_database,
+)
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.output import apply, file_reference, to_json
 from fanfold._jobs.planning import check_not_empty
@@ -41,12 +48,9 @@ from fanfold._jobs.segment_handler import process_segment
 from fanfold._jobs.segment_result import REASON_CHARACTERS, reason_of
 from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Marker, Run, check_name, source_prefix
+from fanfold._ports.run import Marker, Run, RunState, check_name, source_prefix
 from fanfold.errors import ConfigurationError, FanfoldError, SourceError
 from fanfold.sources.bad_rows import excess_of
-
-DATABASE_FILE = "results.sqlite"
-OUTPUT_FILE = "output.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +122,21 @@ async def run_inline(
     with open_inline_database(None if run_folder is None else run_folder / DATABASE_FILE) as database:
         async with _opened(job, database) as state:
             planned = await _planned(job, params, name, database, state.backend)
+            database.ended(RunState.RUNNING, state.backend.now())
             total = sum(1 for _ in sources.cut(planned.plan))
             selected = _selected(total, only, database)
-            failures = FailureLog()
-            ended = 0
-
-            async def work(segment: Segment) -> None:
-                nonlocal ended
-                await _work(segment, planned, function, job.result_check(), state, database, failures)
-                ended += 1
-                if progress is not None:
-                    progress(ended, len(selected))
-
-            if progress is not None:
-                progress(0, len(selected))
-            segments = (segment for segment in segments_left(planned) if segment.number in selected)
-            await for_each(work, segments, concurrency=limit)
-            failures.write()
+            await _work_on_all(selected, planned, function, job.result_check(), state, database, limit, progress)
             items, failed = database.items(), database.failures()
-            bad_rows = await _bad_rows(planned, database, state.backend, run_folder, is_complete=len(items) == total)
-        if len(items) == total and not any(items.values()) and not job.allow_empty:
-            raise SourceError("the input has no items, and the job has allow_empty=False")
-        output = await _folded(fold, database, run_folder) if len(items) == total else None
+            with _recorded_failure(database, state.backend):
+                bad_rows = await _bad_rows(
+                    planned, database, state.backend, run_folder, is_complete=len(items) == total
+                )
+        with _recorded_failure(database, state.backend):
+            if len(items) == total and not any(items.values()) and not job.allow_empty:
+                raise SourceError("the input has no items, and the job has allow_empty=False")
+            output = await _folded(fold, database, run_folder) if len(items) == total else None
+        incomplete = RunState.FAILED if failed else RunState.RUNNING
+        database.ended(RunState.SUCCEEDED if len(items) == total else incomplete, state.backend.now())
         return InlineRun(
             id=name,
             segments=total,
@@ -152,6 +149,16 @@ async def run_inline(
             seconds=time.monotonic() - began,
             bad_rows=bad_rows,
         )
+
+
+@contextmanager
+def _recorded_failure(database: InlineRunDatabase, backend: Backend) -> Iterator[None]:
+    """Store an error of the block as the end of the run."""
+    try:
+        yield
+    except FanfoldError as error:
+        database.ended(RunState.FAILED, backend.now(), str(error))
+        raise
 
 
 @asynccontextmanager
@@ -201,6 +208,34 @@ def _selected(total: int, only: Collection[int] | None, database: InlineRunDatab
     return set(only)
 
 
+async def _work_on_all(
+    selected: Collection[int],
+    run: Run,
+    function: Callable[..., Any],
+    check: CheckResult | None,
+    state: JobState,
+    database: InlineRunDatabase,
+    concurrency: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Process the selected segments concurrently, and log their failures."""
+    failures = FailureLog()
+    ended = 0
+
+    async def work(segment: Segment) -> None:
+        nonlocal ended
+        await _work(segment, run, function, check, state, database, failures)
+        ended += 1
+        if progress is not None:
+            progress(ended, len(selected))
+
+    if progress is not None:
+        progress(0, len(selected))
+    segments = (segment for segment in segments_left(run) if segment.number in selected)
+    await for_each(work, segments, concurrency=concurrency)
+    failures.write()
+
+
 async def _work(
     segment: Segment,
     run: Run,
@@ -219,10 +254,11 @@ async def _work(
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        database.failed(segment.number, _reason(error))
+        attempts = attempts_of(context.batch).take_failed()
+        database.failed(segment.number, _reason(error), attempts[0][1] if attempts else None)
         failures.add(record, error)
     else:
-        database.done(segment.number, ended.result, ended.items, ended.bad_rows)
+        database.done(segment.number, ended.result, ended.items, ended.bad_rows, ended.timing)
 
 
 async def _bad_rows(

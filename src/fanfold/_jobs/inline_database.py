@@ -7,15 +7,21 @@ import json
 import sqlite3
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 from fanfold._jobs.overlay import overlay
 from fanfold._jobs.results import Results, Rows, closing, make_tables
-from fanfold._ports.run import BadRows, Run
+from fanfold._jobs.segment_result import Timing
+from fanfold._ports.run import Attempt, BadRows, Run, RunState
 from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
 
+DATABASE_FILE: Final = "results.sqlite"
+"""File of the database in the folder of a run."""
+OUTPUT_FILE: Final = "output.json"
+"""File of the output in the folder of a run."""
 DATABASE_BUCKET: Final = "_kept"
 """Placeholder for the results bucket; not a valid bucket name."""
 _CHUNK_BYTES: Final = 1_048_576
@@ -24,6 +30,9 @@ _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS items (segment INTEGER PRIMARY KEY, items INTEGER);
     CREATE TABLE IF NOT EXISTS failures (segment INTEGER PRIMARY KEY, reason TEXT);
     CREATE TABLE IF NOT EXISTS bad_rows (segment INTEGER PRIMARY KEY, count INTEGER, key TEXT);
+    CREATE TABLE IF NOT EXISTS times (segment INTEGER PRIMARY KEY, began_at REAL, seconds REAL);
+    CREATE TABLE IF NOT EXISTS attempts (segment INTEGER, number INTEGER, document TEXT, PRIMARY KEY (segment, number));
+    CREATE TABLE IF NOT EXISTS run_end (state TEXT, ended_at REAL, reason TEXT);
     CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, etag TEXT, data BLOB);
 """
 
@@ -48,9 +57,14 @@ class InlineRunDatabase:
         document = {"run": run.id, **{name: getattr(run, name) for name in fields}}
         self._database.execute("INSERT INTO run VALUES (?)", (json.dumps(document),))
 
-    def done(self, segment: int, result: str, items: int, bad_rows: BadRows | None = None) -> None:
+    def done(
+        self, segment: int, result: str, items: int, bad_rows: BadRows | None = None, timing: Timing | None = None
+    ) -> None:
         """Store the result of a segment as JSON text; replaces an earlier result or failure."""
         self._database.execute("BEGIN")
+        if timing is not None:
+            times = (segment, timing.began_at, timing.seconds)
+            self._database.execute("INSERT OR REPLACE INTO times VALUES (?, ?, ?)", times)
         self._database.execute("INSERT OR REPLACE INTO ends VALUES (?, 0, 0, '', ?)", (segment, result))
         self._database.execute("INSERT OR REPLACE INTO items VALUES (?, ?)", (segment, items))
         self._database.execute("DELETE FROM failures WHERE segment = ?", (segment,))
@@ -60,9 +74,15 @@ class InlineRunDatabase:
             self._database.execute("INSERT INTO bad_rows VALUES (?, ?, ?)", values)
         self._database.execute("COMMIT")
 
-    def failed(self, segment: int, reason: str) -> None:
-        """Store why a segment failed; deletes an earlier result."""
+    def failed(self, segment: int, reason: str, attempt: Attempt | None = None) -> None:
+        """Store why a segment failed, and the attempt; deletes an earlier result."""
         self._database.execute("BEGIN")
+        if attempt is not None:
+            count = "SELECT count(*) + 1 FROM attempts WHERE segment = ?"
+            (number,) = self._database.execute(count, (segment,)).fetchone()
+            document = json.dumps(asdict(replace(attempt, number=number)))
+            self._database.execute("INSERT INTO attempts VALUES (?, ?, ?)", (segment, number, document))
+        self._database.execute("DELETE FROM times WHERE segment = ?", (segment,))
         self._database.execute("DELETE FROM ends WHERE segment = ?", (segment,))
         self._database.execute("DELETE FROM items WHERE segment = ?", (segment,))
         self._database.execute("DELETE FROM bad_rows WHERE segment = ?", (segment,))
@@ -84,6 +104,29 @@ class InlineRunDatabase:
     def failures(self) -> dict[int, str]:
         """Return the reason by segment, for segments that failed and are not done; ascending."""
         return dict(self._database.execute("SELECT segment, reason FROM failures ORDER BY segment"))
+
+    def ended(self, state: RunState, ended_at: float, reason: str | None = None) -> None:
+        """Store the state of the run, ``RUNNING`` while it is in progress or if segments are missing, and the time."""
+        self._database.execute("BEGIN")
+        self._database.execute("DELETE FROM run_end")
+        self._database.execute("INSERT INTO run_end VALUES (?, ?, ?)", (state, ended_at, reason))
+        self._database.execute("COMMIT")
+
+    def end(self) -> tuple[RunState, float, str | None] | None:
+        """Return the state, the time, and the reason of the last end; None if no call has ended yet."""
+        row = self._database.execute("SELECT state, ended_at, reason FROM run_end").fetchone()
+        return None if row is None else (RunState(row[0]), row[1], row[2])
+
+    def timings(self) -> Iterator[tuple[int, int, float | None, float | None]]:
+        """Yield segment, items, begin, and duration of the done segments, ascending; no times from earlier versions."""
+        yield from self._database.execute(
+            "SELECT items.segment, items.items, began_at, seconds FROM items LEFT JOIN times USING (segment) ORDER BY 1"
+        )
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Yield the failed attempts, by segment and number."""
+        rows = self._database.execute("SELECT document FROM attempts ORDER BY segment, number")
+        yield from (Attempt(**json.loads(document)) for (document,) in rows)
 
     def results(self) -> Results:
         """Return the results, in segment order."""

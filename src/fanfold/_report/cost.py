@@ -9,7 +9,7 @@ from typing import Final
 
 from fanfold._base import aws_limits
 from fanfold._base.aws_prices import read_prices
-from fanfold._jobs.dry_run import MARKER_WRITE_UNITS
+from fanfold._ports.ledger_encoding import MARKER_WRITE_UNITS
 from fanfold._report.columns import Columns
 
 BATCH_SIZE: Final = 10

@@ -62,6 +62,11 @@ class RunPage:
         return f"Run {self.run.id} of {self.run.job}"
 
     @property
+    def command(self) -> str:
+        """Command that retries everything that failed."""
+        return self.retry.format(run=self.run.id)
+
+    @property
     def verdict(self) -> str:
         """The state of the run in a sentence."""
         return _verdict(self)
@@ -183,7 +188,7 @@ def _count(value: float) -> str:
 def retry_command(source: RunPage, group: FailureGroup) -> str:
     """Return the command that retries the segments of a group, or all that failed if there are too many to name."""
     numbers = ranges_text(group.segments, characters=_MAX_COMMAND)
-    command = source.retry.format(run=source.run.id)
+    command = source.command
     return command if numbers is None or len(group.segments) < group.count else f"{command} --only {numbers}"
 
 
@@ -222,7 +227,7 @@ def _fold(source: RunPage, columns: Columns) -> Sequence[tuple[str, str]]:
 def _fold_commands(source: RunPage) -> Sequence[Command]:
     if not source.fold_failure:
         return []
-    return [("Fix the cause, then retry the fold; segments are not repeated:", source.retry.format(run=source.run.id))]
+    return [("Fix the cause, then retry the fold; segments are not repeated:", source.command)]
 
 
 def _generations(run: Run, columns: Columns) -> Sequence[_Generation]:

@@ -9,7 +9,7 @@ from fanfold.errors import MissingExtraError
 
 
 def deployed_backend() -> AbstractAsyncContextManager[Backend]:
-    """Return the backend that the FANFOLD_… environment variables name, to open.
+    """Open the backend that the ``FANFOLD_…`` environment variables name.
 
     Raises:
         MissingExtraError: If the SDK is not installed.

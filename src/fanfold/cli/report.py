@@ -14,9 +14,10 @@ from fanfold._report.cost import DEFAULT_MEMORY_MB
 from fanfold._report.page import RunPage, page
 from fanfold._report.read_page import existing_run, read_page
 from fanfold._report.serve import HOST, LivePage, open_server
-from fanfold.cli import options
+from fanfold.cli import options, run_sources
 from fanfold.cli.arguments import check_installed, check_page, writing
 from fanfold.cli.backend import deployed_backend
+from fanfold.cli.run_sources import read_inline_run, read_run
 from fanfold.errors import ConfigurationError
 
 
@@ -29,6 +30,8 @@ def report_of(
     port: int | None = typer.Option(
         None, metavar="PORT", min=1, max=65_535, help="With --serve: the port.", show_default="a free port"
     ),
+    inline: run_sources.Inline = False,
+    folder: run_sources.Folder = run_sources.FOLDER,
     memory: int = typer.Option(
         DEFAULT_MEMORY_MB,
         metavar="MB",
@@ -53,11 +56,11 @@ def report_of(
         raise ConfigurationError("--port requires --serve")
     if live:
         check_installed("jinja2", "cli", "an HTML page")
-        _serve(run, memory, port or 0)
+        _serve(run, folder if inline else None, memory, port or 0)
         return
     file = Path(f"{run}.html") if output is None else output
     check_page(file)
-    source = anyio.run(_read, run, memory)
+    source = anyio.run(read_run, run, folder if inline else None, memory)
     write_page(source, file)
     print(f"page: {file}")
 
@@ -69,16 +72,19 @@ def write_page(source: RunPage, file: Path) -> None:
         file.write_text(text, encoding="utf-8")
 
 
-async def _read(run: str, memory: int) -> RunPage:
-    async with deployed_backend() as backend:
-        return await read_page(run, backend, memory_mb=memory)
-
-
-def _serve(run: str, memory: int, port: int) -> None:
-    """Serve the page with one connection to AWS, whose event loop runs on a separate thread."""
+def _serve(run: str, folder: Path | None, memory: int, port: int) -> None:
+    """Serve the page until Ctrl-C, with one connection to AWS, whose event loop runs on a separate thread."""
+    if folder is not None:
+        anyio.run(read_inline_run, run, folder)  # so that a wrong name is reported now
+        _respond(LivePage(lambda: anyio.run(read_inline_run, run, folder)), port)
+        return
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(deployed_backend()) as backend:
         portal.call(existing_run, run, backend)  # so that a wrong name is reported now
         live = LivePage(lambda: portal.call(partial(read_page, run, backend, memory_mb=memory)))
-        with open_server(live, port) as server, suppress(KeyboardInterrupt):
-            print(f"page: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
-            server.serve_forever()
+        _respond(live, port)
+
+
+def _respond(live: LivePage, port: int) -> None:
+    with open_server(live, port) as server, suppress(KeyboardInterrupt):
+        print(f"page: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+        server.serve_forever()

@@ -139,7 +139,7 @@ def _next(source: RunPage) -> Iterator[tuple[str, RenderableType]]:
     details, run = source.details, source.run
     if source.fold_failure:
         yield "fold failed", Text(source.fold_failure, "bold")
-        yield "next", Text(f"fix the cause, then retry the fold: {source.retry.format(run=run.id)}")
+        yield "next", Text(f"fix the cause, then retry the fold: {source.command}")
     elif details.failed_groups and run.ended:
         command = retry_command(source, details.failed_groups[0])
         yield "next", Text(f"fix the cause, then retry: {command}")

@@ -23,10 +23,11 @@ from fanfold._jobs.report import watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold._report.page import RunPage
-from fanfold._report.read_page import read_page, watch_pages
-from fanfold.cli import options
+from fanfold._report.read_page import watch_pages
+from fanfold.cli import options, run_sources
 from fanfold.cli.arguments import segments_of, writing
-from fanfold.cli.backend import deployed_backend as _backend
+from fanfold.cli.backend import deployed_backend
+from fanfold.cli.run_sources import read_run
 from fanfold.cli.run_status import status_view, watching_status
 from fanfold.cli.show import RunDisplay, watching
 from fanfold.cli.status_json import status_json
@@ -39,6 +40,8 @@ def status_of(
     run: str = typer.Argument(metavar="RUN", help="Name of the run, as returned by the scatter function."),
     follow: bool = typer.Option(False, "--watch", help="Show the status until the run ends."),
     within: options.WatchWithin = 3600.0,
+    inline: run_sources.Inline = False,
+    folder: run_sources.Folder = run_sources.FOLDER,
     as_json: options.Json = False,
 ) -> None:
     """Show the state of a run, its progress, and what fails or has failed with which error.
@@ -49,7 +52,9 @@ def status_of(
 
     Exit code: 1 if the run has failed, 0 otherwise.
     """
-    source = anyio.run(_watch if follow else _read, run, within)
+    if follow and inline:
+        raise ConfigurationError("--watch does not apply to an inline run, whose process shows its progress")
+    source = anyio.run(_watch, run, within) if follow else anyio.run(read_run, run, folder if inline else None)
     details = source.details
     if as_json:
         for text in status_json(source):
@@ -59,16 +64,11 @@ def status_of(
         Console().print(status_view(source))
     if details.run.ended and details.run.state != RunState.SUCCEEDED:
         why, what = (f": {source.fold_failure}", "the fold") if source.fold_failure else ("", "the failed segments")
-        raise FanfoldError(f"run {run} ended as {details.run.state}{why}. Run `fanfold redrive {run}` to retry {what}")
-
-
-async def _read(run_id: str, _within: float) -> RunPage:
-    async with _backend() as backend:
-        return await read_page(run_id, backend)
+        raise FanfoldError(f"run {run} ended as {details.run.state}{why}. Run `{source.command}` to retry {what}")
 
 
 async def _watch(run_id: str, within: float) -> RunPage:
-    async with _backend() as backend:
+    async with deployed_backend() as backend:
         with watching_status() as show:
             async for source in watch_pages(run_id, backend, within_seconds=within):
                 show(source)
@@ -112,12 +112,12 @@ def redrive_run(
 
 
 async def _failures(run_id: str) -> Failures:
-    async with _backend() as backend:
+    async with deployed_backend() as backend:
         return await failures_of(run_id, backend)
 
 
 async def _redrive(run_id: str, only: set[int] | None, display: RunDisplay | None, within: float) -> dict[str, Any]:
-    async with _backend() as backend:
+    async with deployed_backend() as backend:
         sent = await redrive(run_id, backend, only=only)
         if display is not None:
             display.step(f"run {run_id}: {_segments(sent.segments)} enqueued again")
@@ -147,7 +147,7 @@ def results_of(
 
 
 async def _export(run_id: str, failures: bool, bad_rows: bool, output: Path | None) -> None:
-    async with _backend() as backend:
+    async with deployed_backend() as backend:
         file: str | None
         if bad_rows:
             data, file = b"", await _bad_rows(run_id, backend)
