@@ -111,6 +111,17 @@ class RunDetails:
         """Yield the end of each segment that has ended, by number."""
         return self._ends.all()
 
+    def recovered(self) -> list[FailureGroup]:
+        """Return the failures of segments that are done since, by their last failed attempt; largest group first."""
+        tally, failed = self._ends.tally, self._ends.tally.failed
+        segments = sorted(
+            segment
+            for gen in range(self.run.gen + 1)
+            for segment in self._attempts.last_of(gen)
+            if tally.has_ended(segment) and segment not in failed
+        )
+        return groups_of({segment: self._attempts.last(segment) for segment in segments}, {})
+
     def attempts(self) -> Iterator[Attempt]:
         """Yield the failed attempts, in any order; at most ``MAX_ATTEMPTS``."""
         return self._attempts.all()

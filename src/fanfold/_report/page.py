@@ -109,6 +109,7 @@ def _values(source: RunPage) -> dict[str, Any]:
         "notes": _notes(source, columns),
         "failing": failures(details.failing_now, "attempt", lambda group: _logs_of(source, group)),
         "failed": failures(details.failed_groups, "failed", lambda group: _retry_of(source, group)),
+        "recovered": failures(details.recovered(), "attempt", lambda group: _logs_of(source, group)),
         "fold": _fold(source, columns),
         "fold_commands": _fold_commands(source),
         "generations": _generations(run, columns),

@@ -114,7 +114,7 @@ def _bars(
         bars = [
             Bar(
                 left=(left := axis.percent(columns.began[row])),
-                width=max(0.2, axis.percent(columns.ended[row]) - left),
+                width=max(0.6 if columns.kind[row] else 0.2, axis.percent(columns.ended[row]) - left),
                 lane=lane,
                 style=STYLES[columns.kind[row]],
                 tooltip=describe(columns, row, axis),

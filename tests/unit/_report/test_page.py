@@ -10,9 +10,10 @@ import pytest
 
 from drawn_runs import DrawnRun, details_of
 from fanfold._jobs.run_details import RunDetails, Spread
-from fanfold._ports.run import RunState, Unreadable
+from fanfold._ports.run import Attempt, FailedBatch, RunState, Unreadable
 from fanfold._report.failures import MAX_GROUPS
 from fanfold._report.page import RunPage, main_part, page
+from fanfold._report.read_page import read_page
 
 VOID = {"meta", "rect", "path", "br"}
 NAMED = {"svg": "aria-label", "pre": "aria-label"}
@@ -107,6 +108,19 @@ async def test_the_page_names_the_error_the_place_and_the_command_that_retries()
     assert "FAILED after 4.0 s. 16 of 20 segments are done, 4 failed permanently." in " ".join(text.split())
 
 
+async def test_errors_of_segments_that_are_done_since_are_separate():
+    """Nobody has to retry them."""
+    backend = await DrawnRun(20).backend()
+    attempt = Attempt(4, 0, 0, 1, 1_790_000_001.0, 0.1, "OSError", "reset", "app.py:9")
+    await backend.ledger.put_attempts("r-1", FailedBatch("a", 0, [attempt]))
+    source = await read_page("r-1", backend)
+    text = " ".join(checked(page(source)).text.split())
+    assert (
+        "Retried errors These segments failed at first, and are done since. OSError reset (attempt 1, app.py:9)" in text
+    )
+    assert "fanfold redrive" not in text
+
+
 async def test_while_the_run_is_in_progress_the_page_shows_what_fails_now():
     """The command to retry is for later."""
     drawn = DrawnRun(20, failed={3: KEY_ERROR}, failing={4: "OSError: no"}, state=RunState.RUNNING)
@@ -170,6 +184,8 @@ async def test_a_redrive_has_a_timeline_for_each_of_its_last_generations():
     second = [replace(end, gen=1, began_at=end.began_at + 1e6, ended_at=end.ended_at + 1e6) for end in details.ends()]
 
     class Ends:
+        tally = details._ends.tally
+
         def all(self) -> Any:
             return [*details.ends(), *second]
 
