@@ -75,6 +75,7 @@ class DrawnRun:
                 ids=ids,
                 results=dict.fromkeys(ids, "1"),
                 receive_counts={segment: 2 for segment in ids if segment % 50 == 0},
+                messages={segment: (1, 0) for segment in ids if segment % 50 == 0},
                 hops={segment: self.hops[segment] for segment in ids if segment in self.hops},
                 items=[rng.randrange(900, 1_100) for _ in ids],
                 **self._times(began, seconds, STREAM.format(environment)),

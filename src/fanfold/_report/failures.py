@@ -74,8 +74,6 @@ def _facts(group: FailureGroup) -> Sequence[tuple[str, str]]:
     facts = {
         "example": f"segment {example.segment}, attempt {example.number}{_part(example)}, "
         f"{time_text(example.began_at)}, after {duration_text(example.seconds)}",
-        "message": example.message,
-        "raised at": example.place,
         "request id": example.request_id,
         "log stream": example.log_stream,
     }

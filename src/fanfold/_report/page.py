@@ -67,6 +67,14 @@ class RunPage:
         return self.retry.format(run=self.run.id)
 
     @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the last segment will have ended; None if that is unknown, or only failing ones are left."""
+        details = self.details
+        if details.estimated_end is None or details.missing <= details.failing:
+            return None
+        return max(0.0, details.estimated_end - details.now)
+
+    @property
     def verdict(self) -> str:
         """The state of the run in a sentence."""
         return _verdict(self)
@@ -138,9 +146,8 @@ def _verdict(source: RunPage) -> str:
         text = f"after {duration_text(details.elapsed)}. {text}"
         return f"{text} The fold failed: {source.fold_failure}" if source.fold_failure else text
     text = f"for {duration_text(details.elapsed)}. {text}"
-    if details.estimated_end is not None and run.state == RunState.RUNNING:
-        text += f" About {duration_text(max(0.0, details.estimated_end - source.details.now))} left."
-    return text
+    left = source.seconds_left
+    return text if left is None else f"{text} About {duration_text(left)} left."
 
 
 def _tiles(source: RunPage) -> dict[str, str]:

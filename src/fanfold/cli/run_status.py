@@ -69,11 +69,8 @@ def _rows(source: RunPage) -> Iterator[tuple[str, RenderableType]]:
     details, run = source.details, source.run
     yield "segments", _counts(details)
     if not run.ended and details.rate:
-        left = details.estimated_end
-        yield (
-            "rate",
-            rate_text(details.rate) + ("" if left is None else f", about {duration_text(left - details.now)} left"),
-        )
+        left = source.seconds_left
+        yield "rate", rate_text(details.rate) + ("" if left is None else f", about {duration_text(left)} left")
     yield "deliveries", _deliveries(details)
     if details.continued:
         yield "continued", f"{_segments(details.continued)}, in at most {details.most_parts} parts"
@@ -149,8 +146,9 @@ def _segments(count: int) -> str:
     return f"{count:,} segment{'' if count == 1 else 's'}"
 
 
-def status_line(details: RunDetails) -> str:
+def status_line(source: RunPage) -> str:
     """Return the status of a run in a line, without errors."""
+    details = source.details
     name, ended, total = progress_of(details)
     texts = [f"{ended:,}/{total:,} {name}"]
     texts += [
@@ -158,8 +156,8 @@ def status_line(details: RunDetails) -> str:
     ]
     if not details.run.ended and details.rate:
         texts.append(rate_text(details.rate))
-    if details.estimated_end is not None:
-        texts.append(f"about {duration_text(details.estimated_end - details.now)} left")
+    if source.seconds_left is not None:
+        texts.append(f"about {duration_text(source.seconds_left)} left")
     return f"run {details.run.id}: {details.run.state}, {', '.join(texts)}"
 
 
@@ -170,8 +168,9 @@ class StatusLines:
         self._last: tuple[float, str, RunState | None] = (0.0, "", None)
         self._errors: set[tuple[str, str, str | None]] = set()
 
-    def lines(self, details: RunDetails) -> list[str]:
+    def lines(self, source: RunPage) -> list[str]:
         """Return the lines to print: the status at most every 5 s or when the state changes, and each kind of error."""
+        details = source.details
         lines = []
         named = [("failing now", group) for group in details.failing_now]
         named += [("failed", group) for group in details.failed_groups]
@@ -183,7 +182,7 @@ class StatusLines:
                 text = f"{what}: {group.count:,} {_TIMES} {error_of(group)}"
                 lines.append(f"{text} ({where})" if where else text)
         when, last, state = self._last
-        line = status_line(details)
+        line = status_line(source)
         if state != details.run.state or (line != last and details.now - when >= LINE_SECONDS):
             self._last = details.now, line, details.run.state
             lines.insert(0, line)
@@ -198,7 +197,7 @@ def watching_status() -> Iterator[Callable[[RunPage], None]]:
         chosen = StatusLines()
 
         def print_lines(source: RunPage) -> None:
-            for line in chosen.lines(source.details):
+            for line in chosen.lines(source):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         yield print_lines

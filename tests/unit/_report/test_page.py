@@ -124,7 +124,7 @@ async def test_errors_of_segments_that_are_done_since_are_separate():
 async def test_while_the_run_is_in_progress_the_page_shows_what_fails_now():
     """The command to retry is for later."""
     drawn = DrawnRun(20, failed={3: KEY_ERROR}, failing={4: "OSError: no"}, state=RunState.RUNNING)
-    source = await page_of(drawn)
+    source = RunPage(replace(await details_of(drawn), total=25))
     text = " ".join(checked(page(source)).text.split())
     assert "Failing now OSError no (attempt 1 of 5, app.py:12) 1 segment: 4" in text
     assert "After the run has ended, retry these segments: fanfold redrive r-1 --only 3" in text
@@ -206,7 +206,7 @@ async def test_an_inline_run_has_no_cost_and_no_logs():
 
 
 async def test_a_page_that_refreshes_has_a_script_and_a_status_line():
-    """It is told how long to wait."""
+    """The script contains how long to wait."""
     text = page(await page_of(DrawnRun(20)), next_ms=2_000)
     assert "let next = 2000;" in text
     assert '<p id="live" role="status">' in text

@@ -62,7 +62,7 @@ def test_a_run_that_takes_long_to_read_is_read_rarely():
 
 
 def test_the_page_of_a_run_that_has_ended_no_longer_refreshes():
-    """The line says so."""
+    """The line states that."""
     clock = ManualClock()
     response = LivePage(Reads(clock, RunState.SUCCEEDED), clock).respond("/main", HOST_HEADER, 80)
     assert response.headers is not None

@@ -29,16 +29,18 @@ def shown(source: RunPage) -> str:
 async def test_what_fails_now_is_shown_with_its_place_and_attempt():
     """Before any segment has failed permanently."""
     failing = dict.fromkeys((2, 3, 4, 5, 6, 9), KEY_ERROR)
-    text = shown(RunPage(await details_of(DrawnRun(20, failing=failing, state=RunState.RUNNING, hops={7: 3}))))
+    details = await details_of(DrawnRun(20, failing=failing, state=RunState.RUNNING, hops={7: 3}))
+    text = shown(RunPage(replace(details, total=24)))
     assert "run r-1 of delays: RUNNING for 4.0 s" in text
     assert "segments ended" in text
-    assert "14/20" in text
-    assert "20: 14 done, 6 failing, 6 not ended" in text
+    assert "14/24" in text
+    assert "24: 14 done, 6 failing, 10 not ended" in text
     assert "at least 21: 1 retries, 6 failed attempts" in text
     assert "1 segment, in at most 4 parts" in text
     assert "failing now  6 × KeyError 'carrier' (attempt 1 of 5, app.py:12)" in text  # noqa: RUF001 - as shown
     assert "segments 2-6, 9" in text
     assert "left" in text
+    assert "left" not in shown(RunPage(details))  # only failing segments are left
 
 
 async def test_what_failed_is_shown_with_the_command_that_retries_it():
@@ -92,20 +94,24 @@ async def test_without_a_terminal_a_line_is_printed_when_something_changes():
     """An error appears once; the progress at most every five seconds."""
     lines = StatusLines()
     details = await details_of(DrawnRun(20, failing={3: KEY_ERROR}, state=RunState.RUNNING))
-    first = lines.lines(details)
-    assert first == [status_line(details), "failing now: 1 × KeyError 'carrier' (attempt 1 of 5, app.py:12)"]  # noqa: RUF001
-    assert lines.lines(details) == []
-    assert lines.lines(replace(details, done=10)) == []
+    first = lines.lines(RunPage(details))
+    assert first == [
+        status_line(RunPage(details)),
+        "failing now: 1 × KeyError 'carrier' (attempt 1 of 5, app.py:12)",  # noqa: RUF001 - as shown
+    ]
+    assert lines.lines(RunPage(details)) == []
+    assert lines.lines(RunPage(replace(details, done=10))) == []
     later = replace(details, done=10, now=details.now + LINE_SECONDS)
-    assert lines.lines(later) == [status_line(later)]
-    ended = replace(later, run=replace(details.run, state=RunState.SUCCEEDED))
+    assert lines.lines(RunPage(later)) == [status_line(RunPage(later))]
+    ended = RunPage(replace(later, run=replace(details.run, state=RunState.SUCCEEDED)))
     assert lines.lines(ended) == [status_line(ended)]
 
 
 async def test_a_line_states_the_progress_the_rate_and_the_time_left():
     """In one line."""
-    line = status_line(await details_of(DrawnRun(20, failing={3: KEY_ERROR}, state=RunState.RUNNING)))
-    assert line.startswith("run r-1: RUNNING, 19/20 segments ended, 1 failing, ")
+    details = await details_of(DrawnRun(20, failing={3: KEY_ERROR}, state=RunState.RUNNING))
+    line = status_line(RunPage(replace(details, total=21)))
+    assert line.startswith("run r-1: RUNNING, 19/21 segments ended, 1 failing, ")
     assert line.endswith(" left")
 
 
