@@ -1,15 +1,19 @@
 """Read what the page of a run shows."""
 
+from contextlib import suppress
 from dataclasses import replace
 
+import anyio
 import pytest
 
 from drawn_runs import DrawnRun
-from fanfold import Job, S3Lines
+from fanfold import Job, Ranges, S3Lines, inmemory
 from fanfold._ports.run import RunState
 from fanfold._report.read_page import fold_failure, read_page, watch_pages
 from fanfold.errors import FanfoldError
+from fanfold.testing import make_context
 from harness import Bench, ended
+from idempotent import opening
 from numbers_job import all_of
 
 
@@ -65,3 +69,29 @@ async def test_a_run_that_does_not_end_in_time_continues():
     with pytest.raises(FanfoldError, match="run r-1 has not ended within 0 s; it continues in the background"):
         async for _ in watch_pages("r-1", backend, within_seconds=0.0):
             pass
+
+
+def test_a_run_of_a_state_machine_is_drawn_like_any_other():
+    """Its tasks record the same times and failed attempts."""
+    backend = inmemory.backend()
+    job = Job("sum", backend=opening(backend))
+    job.source(lambda _: Ranges(30, size=10))
+    job.fold(sum)
+
+    @job.segment
+    async def add(rows, ctx):
+        if ctx.segment.number == 1:
+            raise KeyError("carrier")
+        return sum([number async for number in rows])
+
+    planned = job.plan_handler({"run": "r", "input": {}, "items": "payload"}, make_context(900))
+    for item in planned["items"]:
+        with suppress(FanfoldError):
+            job.task_handler(item, make_context(900))
+    assert job.collect_handler({"run": "r"}, make_context(900))["state"] == "FAILED"
+    source = anyio.run(read_page, "r", backend)
+    (group,) = source.details.failed_groups
+    assert (source.details.done, group.error, list(group.segments)) == (2, "KeyError", [1])
+    assert group.place is not None
+    assert "2 of 3 segments are done, 1 failed permanently." in source.verdict
+    assert all(end.began_at is not None for end in source.details.ends() if end.reason is None)
