@@ -8,7 +8,7 @@ from typing import Any
 from fanfold import inmemory
 from fanfold._jobs.run_details import RunDetails, read_details
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Attempt, FailedBatch, Marker, Run, RunState
+from fanfold._ports.run import Attempt, FailedBatch, Hop, Marker, Run, RunState
 
 CREATED: float = 1_790_000_000.0
 """When each run was created; seconds since 1970."""
@@ -48,6 +48,8 @@ class DrawnRun:
             await ledger.count("r-1", len(marker.ids) + len(marker.failed))
         for batch in self.attempts():
             await ledger.put_attempts("r-1", batch)
+        for hop in self.stops():
+            await ledger.put_hop("r-1", hop)
         await ledger.seal("r-1", self.segments)
         if self.state.is_final:
             fence = await ledger.claim("r-1", now=end, lease_seconds=60)
@@ -88,6 +90,13 @@ class DrawnRun:
                 receive_counts=dict.fromkeys(self.failed, 5),
                 ended_at=CREATED + 2,
             )
+
+    def stops(self) -> Iterable[Hop]:
+        """Yield the hops of the continued segments."""
+        for segment, count in self.hops.items():
+            for number in range(count):
+                times: dict[str, Any] = {"began_at": CREATED + 0.2 * number, "seconds": 0.1}
+                yield Hop(segment, number, 0, {}, "1", items=5, environment=STREAM.format(0), **times)
 
     def attempts(self) -> Iterable[FailedBatch]:
         """Yield the failed attempts: five of a segment that failed permanently."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from fanfold._jobs.deliveries import ATTEMPT, Event
 from fanfold._jobs.failure_groups import FailureGroup, groups_of
-from fanfold._jobs.run_columns import Attempts, Ends, SegmentEnd
+from fanfold._jobs.run_columns import Attempts, Ends, SegmentEnd, SegmentPart
 from fanfold._jobs.segment_count import total_of
 from fanfold._jobs.tally import hops_of, tally_of
 from fanfold._ports.backend import Backend
@@ -82,9 +82,9 @@ class RunDetails:
     seconds: Spread | None
     """How evenly the processing time is spread; None if unknown."""
     continued: int
-    """Segments that are done after continuations."""
+    """Segments that have ended after continuations."""
     most_parts: int
-    """Highest number of parts of a segment that is done, at least 1."""
+    """Highest number of parts of a segment that has ended, at least 1."""
     bad_rows: int
     """Rows of done segments that could not be read and were collected."""
     rate: float | None
@@ -110,6 +110,10 @@ class RunDetails:
     def ends(self) -> Iterator[SegmentEnd]:
         """Yield the end of each segment that has ended, by number."""
         return self._ends.all()
+
+    def parts(self) -> Iterator[SegmentPart]:
+        """Yield the parts before the last of continued segments whose times are known, in any order."""
+        return self._ends.parts()
 
     def recovered(self) -> list[FailureGroup]:
         """Return the failures of segments that are done since, by their last failed attempt; largest group first."""

@@ -7,13 +7,14 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from fanfold._jobs.run_columns import SegmentEnd
+from fanfold._jobs.run_columns import SegmentEnd, SegmentPart
 from fanfold._ports.run import Attempt
 
-DONE, FAILED, ATTEMPT = 0, 1, 2
-"""Kinds of rows: a segment that is done, a segment that failed permanently, a delivery that failed."""
-KINDS: Final = ("done", "failed permanently", "failed attempt")
-STYLES: Final = ("done", "failed", "attempt")
+DONE, FAILED, ATTEMPT, PART = 0, 1, 2, 3
+"""Kinds of rows: a segment that is done, a segment that failed permanently, a delivery that failed, and a part of a
+segment that stopped before the deadline."""
+KINDS: Final = ("done", "failed permanently", "failed attempt", "continued")
+STYLES: Final = ("done", "failed", "attempt", "part")
 """CSS classes by kind."""
 UNKNOWN: Final = -1
 """Number of items of a segment if it is not known."""
@@ -39,7 +40,7 @@ class Columns:
         self.items: array[int] = array("q")
         """Number of items; ``UNKNOWN`` if unknown."""
         self.tries: array[int] = array("l")
-        """Deliveries that the segment took, or the number of this delivery."""
+        """Deliveries that the last part took, at least, or the number of this delivery."""
         self.parts: array[int] = array("l")
         """Parts of the segment: 1 unless it was continued."""
         self.environment: array[int] = array("l")
@@ -50,13 +51,15 @@ class Columns:
         self._untimed: dict[tuple[int, int], tuple[int, int]] = {}
 
     @classmethod
-    def of(cls, ends: Iterable[SegmentEnd], attempts: Iterable[Attempt]) -> Columns:
-        """Return the columns of the ended segments and the failed deliveries."""
+    def of(cls, ends: Iterable[SegmentEnd], attempts: Iterable[Attempt], parts: Iterable[SegmentPart] = ()) -> Columns:
+        """Return the columns of the ended segments, the failed deliveries, and the parts of continued segments."""
         columns = cls()
         for end in ends:
             columns._add_end(end)
         for attempt in attempts:
             columns._add_attempt(attempt)
+        for part in parts:
+            columns._add_part(part)
         columns._move_times()
         return columns
 
@@ -83,7 +86,7 @@ class Columns:
         self._add(kind, end.segment, end.gen, end.environment)
         self._add_times(end.began_at, end.ended_at, end.seconds)
         self.items.append(UNKNOWN if end.items is None else end.items)
-        self.tries.append(end.attempts)
+        self.tries.append(max(1, end.attempts - (end.parts - 1)))  # each part takes a delivery
         self.parts.append(end.parts)
 
     def _add_attempt(self, attempt: Attempt) -> None:
@@ -95,6 +98,13 @@ class Columns:
         self.items.append(UNKNOWN)
         self.tries.append(attempt.number)
         self.parts.append(attempt.hop + 1)
+
+    def _add_part(self, part: SegmentPart) -> None:
+        self._add(PART, part.segment, part.gen, part.environment)
+        self._add_times(part.began_at, part.began_at + part.seconds, part.seconds)
+        self.items.append(UNKNOWN)
+        self.tries.append(0)
+        self.parts.append(part.number)
 
     def _add(self, kind: int, segment: int, gen: int, environment: str | None) -> None:
         self.kind.append(kind)

@@ -19,7 +19,7 @@ from fanfold._jobs.run_details import RunDetails
 from fanfold._ports.run import Run, RunState
 from fanfold._report import standouts as standouts_
 from fanfold._report.charts import Chart, Tick, TimeAxis
-from fanfold._report.columns import ATTEMPT, DONE, UNKNOWN, Columns
+from fanfold._report.columns import ATTEMPT, DONE, PART, UNKNOWN, Columns
 from fanfold._report.cost import DEFAULT_MEMORY_MB, cost_of, dollars_text
 from fanfold._report.distribution import Distribution, distribution
 from fanfold._report.failures import Command, failures, time_text
@@ -106,7 +106,7 @@ def main_part(source: RunPage) -> str:
 
 def _values(source: RunPage) -> dict[str, Any]:
     details, run = source.details, source.run
-    columns = Columns.of(details.ends(), details.attempts())
+    columns = Columns.of(details.ends(), details.attempts(), details.parts())
     segments = standouts_.standouts(columns, run.created_at)
     return {
         "title": source.title,
@@ -122,6 +122,7 @@ def _values(source: RunPage) -> dict[str, Any]:
         "fold_commands": _fold_commands(source),
         "generations": _generations(run, columns),
         "timeline_header": ("execution environment", "segments", "failed attempts", "begin", "end", "mean in flight"),
+        "has_parts": PART in columns.kind,
         "bins": BINS,
         "distributions": _distributions(columns),
         "segments": segments,
@@ -220,10 +221,11 @@ def _fold(source: RunPage, columns: Columns) -> Sequence[tuple[str, str]]:
         return [("state", state)]
     if source.fold_failure:
         facts = [("state", "failed"), ("reason", source.fold_failure)]
-    elif run.state == RunState.FAILED:
-        facts = [("state", "not started, because too many segments failed")]
-    else:
+    elif run.state == RunState.SUCCEEDED:
         facts = [("state", "succeeded"), ("output", run.output or "-")]
+    else:
+        reason = "too many segments failed" if run.failed else "the run was cancelled"
+        facts = [("state", f"not started, because {reason}")]
     last = max((columns.ended[row] for row in columns.of_generation(run.gen)), default=None)
     if last is not None and run.ended_at is not None:
         facts.append(("from the last segment to the end", duration_text(max(0.0, run.ended_at - last))))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fanfold._base.readable import duration_text
-from fanfold._report.columns import ATTEMPT, DONE, FAILED, KINDS, UNKNOWN, Columns, short
+from fanfold._report.columns import DONE, FAILED, KINDS, UNKNOWN, Columns, short
 
 MAX_ALL: Final = 100
 """Up to this number of ended segments, all are listed."""
@@ -35,7 +35,7 @@ def standouts(columns: Columns, begin: float) -> Standouts:
     for why, rows in _chosen(columns).items():
         for row in rows:
             reasons.setdefault(row, []).append(why)
-    ended = len(columns) - columns.kind.count(ATTEMPT)
+    ended = columns.kind.count(DONE) + columns.kind.count(FAILED)
     is_complete = ended <= MAX_ALL
     rows = sorted(columns.rows(DONE, FAILED), key=columns.segment.__getitem__) if is_complete else list(reasons)
     return Standouts(

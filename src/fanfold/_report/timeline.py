@@ -10,7 +10,7 @@ from typing import Final
 
 from fanfold._base.readable import duration_text
 from fanfold._report.charts import TimeAxis
-from fanfold._report.columns import ATTEMPT, KINDS, STYLES, UNKNOWN, Columns, short
+from fanfold._report.columns import ATTEMPT, DONE, FAILED, KINDS, PART, STYLES, UNKNOWN, Columns, short
 
 MAX_BARS: Final = 400
 """Bars of a timeline; beyond that, it shows shades."""
@@ -21,6 +21,7 @@ MAX_ROWS: Final = 24
 BINS: Final = 96
 """Cells of a row of shades."""
 SHADES: Final = 5
+_LEAST_WIDTHS: Final = {DONE: 0.2, FAILED: 0.6, ATTEMPT: 0.6, PART: 0.2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _bars(
         bars = [
             Bar(
                 left=(left := axis.percent(columns.began[row])),
-                width=max(0.6 if columns.kind[row] else 0.2, axis.percent(columns.ended[row]) - left),
+                width=max(_LEAST_WIDTHS[columns.kind[row]], axis.percent(columns.ended[row]) - left),
                 lane=lane,
                 style=STYLES[columns.kind[row]],
                 tooltip=describe(columns, row, axis),
@@ -139,8 +140,8 @@ def describe(columns: Columns, row: int, axis: TimeAxis) -> str:
         texts.append(f"attempt {tries}")
     elif tries > 1:
         texts.append(f"{tries} attempts")
-    if parts > 1:
-        texts.append(f"part {parts}" if columns.kind[row] == ATTEMPT else f"{parts} parts")
+    if parts > 1 or columns.kind[row] == PART:
+        texts.append(f"{parts} parts" if columns.kind[row] in {DONE, FAILED} else f"part {parts}")
     if items != UNKNOWN:
         texts.append(f"{items:,} items")
     return ", ".join(texts)
@@ -188,7 +189,7 @@ def _busy(columns: Columns, groups: Sequence[Sequence[int]], axis: TimeAxis) -> 
                 seconds[last] += end - last * per_cell
                 for cell in range(first + 1, last):
                     seconds[cell] += per_cell
-            if columns.kind[row]:
+            if columns.kind[row] in {FAILED, ATTEMPT}:
                 failed[last] = True
     return [value / per_cell / len(groups) for value in seconds], failed
 
@@ -210,12 +211,13 @@ def _paths(cells: Sequence[float], failed: Sequence[bool], highest: float) -> Ma
 
 
 def _figures(columns: Columns, rows: Sequence[int], axis: TimeAxis, environments: int) -> Sequence[str]:
-    failed = sum(columns.kind[row] == ATTEMPT for row in rows)
+    kinds = [columns.kind[row] for row in rows]
+    failed, ended = kinds.count(ATTEMPT), kinds.count(DONE) + kinds.count(FAILED)
     begin = min(columns.began[row] for row in rows) - axis.begin
     end = max(columns.ended[row] for row in rows) - axis.begin
     mean = sum(columns.ended[row] - columns.began[row] for row in rows) / (end - begin or 1.0) / environments
     return (
-        f"{len(rows) - failed:,}", f"{failed:,}", duration_text(max(0.0, begin)), duration_text(end), f"{mean:.1f}",
+        f"{ended:,}", f"{failed:,}", duration_text(max(0.0, begin)), duration_text(end), f"{mean:.1f}",
     )  # fmt: skip
 
 

@@ -184,7 +184,7 @@ async def test_a_redrive_has_a_timeline_for_each_of_its_last_generations():
     second = [replace(end, gen=1, began_at=end.began_at + 1e6, ended_at=end.ended_at + 1e6) for end in details.ends()]
 
     class Ends:
-        tally = details._ends.tally
+        tally, parts = details._ends.tally, details._ends.parts
 
         def all(self) -> Any:
             return [*details.ends(), *second]

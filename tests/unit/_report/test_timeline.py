@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drawn_runs import DrawnRun, details_of
-from fanfold._jobs.run_columns import SegmentEnd
+from fanfold._jobs.run_columns import SegmentEnd, SegmentPart
 from fanfold._report.charts import TimeAxis
 from fanfold._report.columns import Columns, short
 from fanfold._report.timeline import BINS, MAX_BARS, MAX_ROWS, lanes_of, timeline
@@ -33,6 +33,17 @@ def test_bars_of_one_lane_do_not_overlap(spans: list[tuple[float, float]]):
     for row, lane in zip(rows, lanes_of(columns, rows), strict=True):
         by_lane.setdefault(lane, []).append((columns.began[row], columns.ended[row]))
     assert all(before[1] <= after[0] for lane in by_lane.values() for before, after in pairwise(lane))
+
+
+def test_each_part_of_a_continued_segment_has_a_bar_where_it_ran():
+    """Only the last one counts as an end."""
+    parts = [SegmentPart(0, 0, number, 10.0 * number, 5.0, "a") for number in (1, 2)]
+    columns = Columns.of([SegmentEnd(0, 0, 30.0, 32.0, 12.0, 1, 3, 7, "b", None)], [], parts)
+    first, second = timeline(columns, columns.with_begin(range(3)), TimeAxis(0.0, 100.0)).rows
+    assert [(bar.left, bar.width, bar.style) for bar in first.bars] == [(10, 5, "part"), (20, 5, "part")]
+    assert first.bars[0].tooltip == "segment 0: continued, from 10 s for 5.0 s, part 1"
+    assert second.bars[0].tooltip == "segment 0: done, from 30 s for 2.0 s, 3 parts, 7 items"
+    assert (first.figures[0], second.figures[0]) == ("0", "1")
 
 
 def test_a_few_segments_have_a_bar_each_in_the_row_of_their_environment():

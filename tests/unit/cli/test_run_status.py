@@ -35,7 +35,7 @@ async def test_what_fails_now_is_shown_with_its_place_and_attempt():
     assert "segments ended" in text
     assert "14/24" in text
     assert "24: 14 done, 6 failing, 10 not ended" in text
-    assert "at least 21: 1 retries, 6 failed attempts" in text
+    assert "at least 24: 1 retries, 6 failed attempts" in text
     assert "1 segment, in at most 4 parts" in text
     assert "failing now  6 × KeyError 'carrier' (attempt 1 of 5, app.py:12)" in text  # noqa: RUF001 - as shown
     assert "segments 2-6, 9" in text
