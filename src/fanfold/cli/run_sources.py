@@ -8,8 +8,7 @@ from typing import Annotated, Final
 import anyio
 from typer import Option
 
-from fanfold._jobs.inline_database import DATABASE_FILE
-from fanfold._jobs.inline_details import read_inline_details
+from fanfold._jobs.inline import DATABASE_FILE, inline_details
 from fanfold._report.cost import DEFAULT_MEMORY_MB
 from fanfold._report.page import RunPage
 from fanfold._report.read_page import read_page
@@ -43,7 +42,7 @@ async def read_run(run: str, folder: Path | None, memory_mb: int = DEFAULT_MEMOR
 
 async def read_inline_run(run: str, folder: Path) -> RunPage:
     """Return what the page of an inline run shows."""
-    details, reason = await read_inline_details(run, folder)
+    details, reason = await inline_details(folder, run)
     output = "" if folder == FOLDER else f" --output {folder}"
     retry = "fanfold run MODULE:JOB --inline --run {run}" + output.replace("{", "{{").replace("}", "}}")
     return RunPage(details, reason, retry=retry, inline=True)
