@@ -7,7 +7,7 @@
 | ``RUN#<run>#<0..15>`` | ``MARK#<gen>#<marker>``| a marker; one write per batch, spread over 16 partitions |
 | ``RUN#<run>#<0..15>`` | ``HOP#<gen>#<id>#<hop>``| a segment's stop before the deadline; one write each      |
 
-``expires_at`` is the table's time-to-live attribute.
+``expires_at`` is the table's time-to-live attribute. The index ``runs-by-state`` lists the runs; see ``run_index``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run_list import Place, RunPage
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.aws.ledger_items import (
@@ -31,6 +32,7 @@ from fanfold.aws.ledger_items import (
     run_item,
     run_of,
 )
+from fanfold.aws.run_index import newest_runs
 from fanfold.errors import FenceLostError, LedgerError, ServiceError
 
 _PARTITIONS: Final = 16
@@ -62,6 +64,10 @@ class DynamoDBLedger:
         response = await self._call("get_item", Key=_state_key(run_id), ConsistentRead=True)
         return run_of(response["Item"]) if "Item" in response else None
 
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunPage:
+        """Return the newest runs, by eventually consistent reads of the index."""
+        return await newest_runs(self._call, self._table, state=state, limit=limit, after=after)
+
     async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
         """Replace the plan of a run."""
         try:
@@ -69,9 +75,10 @@ class DynamoDBLedger:
                 "update_item",
                 Key=_state_key(run_id),
                 UpdateExpression="SET #plan = :plan, plan_step = :step",
-                ConditionExpression="plan_step = :before",
-                ExpressionAttributeNames={"#plan": "plan"},
+                ConditionExpression="plan_step = :before AND #s = :running",
+                ExpressionAttributeNames={"#plan": "plan", "#s": "state"},
                 ExpressionAttributeValues={
+                    ":running": {"S": RunState.RUNNING},
                     ":plan": {"S": json.dumps(plan)},
                     ":step": number(step),
                     ":before": number(step - 1),
@@ -84,21 +91,51 @@ class DynamoDBLedger:
             return False
         return True
 
-    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Record how many segments have been enqueued."""
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> bool:
+        """Record how many segments have been enqueued; return whether the scatter may continue."""
         try:
             await self._call(
                 "update_item",
                 Key=_state_key(run_id),
                 UpdateExpression="SET #p = :p",
-                ConditionExpression="attribute_exists(pk) AND #p < :p AND gen = :gen",
-                ExpressionAttributeNames={"#p": "position"},
-                ExpressionAttributeValues={":p": number(position), ":gen": number(gen)},
+                ConditionExpression="attribute_exists(pk) AND #p < :p AND gen = :gen AND #s <> :cancelled",
+                ExpressionAttributeNames={"#p": "position", "#s": "state"},
+                ExpressionAttributeValues={
+                    ":p": number(position),
+                    ":gen": number(gen),
+                    ":cancelled": {"S": RunState.CANCELLED},
+                },
             )
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            await self._existing_run(run_id)
+            run = await self._existing_run(run_id)
+            return run.gen == gen and run.state != RunState.CANCELLED
+        return True
+
+    async def cancel(self, run_id: str, *, gen: int, ended_at: float) -> bool:
+        """Cancel a generation of a run that has not ended."""
+        try:
+            await self._call(
+                "update_item",
+                Key=_state_key(run_id),
+                UpdateExpression="SET #s = :cancelled, ended_at = :at",
+                ConditionExpression="gen = :gen AND #s IN (:running, :folding)",
+                ExpressionAttributeNames={"#s": "state"},
+                ExpressionAttributeValues={
+                    ":cancelled": {"S": RunState.CANCELLED},
+                    ":running": {"S": RunState.RUNNING},
+                    ":folding": {"S": RunState.FOLDING},
+                    ":at": number(ended_at),
+                    ":gen": number(gen),
+                },
+            )
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+            run = await self._existing_run(run_id)
+            return run.gen == gen and run.state == RunState.CANCELLED
+        return True
 
     async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
         """Begin a generation."""
@@ -108,7 +145,7 @@ class DynamoDBLedger:
                 Key=_state_key(run_id),
                 UpdateExpression="SET gen = :gen, #s = :running, #p = :zero, failed = :zero, redos = :redos, "
                 "redo = :redo REMOVE ended_at, #o, notified",
-                ConditionExpression="gen = :before AND #s IN (:succeeded, :failed)",
+                ConditionExpression="gen = :before AND #s IN (:succeeded, :failed, :cancelled)",
                 ExpressionAttributeNames={"#s": "state", "#p": "position", "#o": "output"},
                 ExpressionAttributeValues={
                     ":gen": number(gen),
@@ -116,6 +153,7 @@ class DynamoDBLedger:
                     ":running": {"S": RunState.RUNNING},
                     ":succeeded": {"S": RunState.SUCCEEDED},
                     ":failed": {"S": RunState.FAILED},
+                    ":cancelled": {"S": RunState.CANCELLED},
                     ":zero": number(0),
                     ":redos": {"S": json.dumps(list(redos))},
                     ":redo": number(redo),
