@@ -134,6 +134,8 @@ async def test_a_table_of_an_earlier_release_is_one_clear_error(aws: LocalStack,
     async with raw_session.create_client("dynamodb", verify=False, config=config_of("dynamodb")) as client:
         ledger = await dynamodb_ledger(client, lists_runs=False)
         await ledger.open_run(RUN)
-        with pytest.raises(ConfigurationError, match=r"table ledger-.* has no index runs-by-state.*deploy fanfold's te"):
+        with pytest.raises(
+            ConfigurationError, match=r"table ledger-.* has no index runs-by-state.*deploy fanfold's te"
+        ):
             await ledger.runs(limit=10)
         assert await ledger.cancel("run-1", gen=0, ended_at=1.0)

@@ -38,7 +38,7 @@ from fanfold._jobs.segment_result import reason_of
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
-from fanfold.errors import ConfigurationError, FanfoldError, SegmentError
+from fanfold.errors import ConfigurationError, FanfoldError, FenceLostError, SegmentError
 from fanfold.sources.bad_rows import excess_of
 
 LEASE_SLACK_SECONDS: Final = 5.0
@@ -232,6 +232,11 @@ class _Attempt:
             raise Retry(f"run {run.id} is being folded by another invocation", after=lease)
         try:
             return await self._fold(collected, fence, broken)
+        except FenceLostError:
+            current = await ledger.run(run.id)
+            if current is None or current.state != RunState.CANCELLED:
+                raise
+            return current.state
         except BaseException:
             with contextlib.suppress(FanfoldError):  # so that the next attempt does not have to wait for the lease
                 await ledger.release(run.id, fence=fence)
@@ -248,7 +253,7 @@ class _Attempt:
             broken = broken or _Broken("the input has no items, and the job has allow_empty=False")
         if self._is_tolerated(collected.tally):
             state, output = RunState.SUCCEEDED, f"{run.prefix()}/output.json"
-            broken = broken or await self._unless_broken(self._commit_output(output, collected))
+            broken = broken or await self._unless_broken(self._commit_output(output, collected, fence))
             if broken:
                 state, output = RunState.FAILED, f"{run.prefix()}/fold-failure.json"
                 await commit(output, {"fold": broken.reason}, backend)
@@ -273,11 +278,15 @@ class _Attempt:
         excess = excess_of(self.run.plan, count, tally.items)
         return None if excess is None else _Broken(f"{excess}; they are in {key}")
 
-    async def _commit_output(self, key: str, collected: Collected) -> None:
+    async def _commit_output(self, key: str, collected: Collected, fence: int) -> None:
         run, backend, fold = self.run, self.backend, self.folding.function
         tree = await tree_of(run, backend) if self._is_reduced(collected.tally) else None
         if tree is not None and tree.levels:
             with results_of(await remaining_results(run, tree, backend)) as remaining:
-                await commit(key, await apply(fold, remaining), backend)
+                output = await apply(fold, remaining)
         else:
-            await commit(key, await apply(fold, await collected.results()), backend)
+            output = await apply(fold, await collected.results())
+        current = await backend.ledger.run(run.id)
+        if current is None or (current.state, current.fence) != (RunState.FOLDING, fence):
+            raise FenceLostError(f"run {run.id}: the fold was cancelled, or another invocation has taken it over")
+        await commit(key, output, backend)

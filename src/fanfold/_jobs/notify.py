@@ -51,7 +51,7 @@ async def _notification(run: Run, backend: Backend) -> dict[str, Any]:
         "job": run.job,
         "generation": run.gen,
         "state": run.state,
-        "output": f"s3://{backend.results_bucket}/{run.output}",
+        "output": None if run.output is None else f"s3://{backend.results_bucket}/{run.output}",
         "failed": run.failed,
     }
     if run.failed:

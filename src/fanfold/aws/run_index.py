@@ -28,12 +28,12 @@ async def newest_runs(call: _Call, table: str, *, state: RunState | None, limit:
     Raises:
         ConfigurationError: If the table has no such index.
     """
-    found: dict[str, RunSummary] = {}
+    by_id: dict[str, RunSummary] = {}
     # In the order in which a run changes its state, so that none is missed while it changes; the later state counts.
     for one in [state] if state else list(RunState):
         for run in await _newest_in(one, call, table, limit + 1, after):
-            found[run.id] = run
-    return page_of(found.values(), state=state, limit=limit, after=after)
+            by_id[run.id] = run
+    return page_of(by_id.values(), state=state, limit=limit, after=after)
 
 
 async def _newest_in(state: RunState, call: _Call, table: str, limit: int, after: Place | None) -> list[RunSummary]:
