@@ -1,8 +1,8 @@
 """Redrive a run that has ended: process its failed segments again, as a new generation with a new output.
 
 A redrive of a cancelled run also processes the segments that had not ended. The segments to redo are stored first; one
-write starts the generation; then the messages are sent, as in a scatter. A redrive can be repeated: if it dies, the next
-redrive or the fold function sends the remaining messages.
+write starts the generation; then the messages are sent, as in a scatter. A redrive can be repeated: if it dies, the
+next redrive or the fold function sends the remaining messages.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fanfold._ports.run import Run, RunState
+from fanfold._ports.run import Run
 
 Place: TypeAlias = tuple[float, str]
 """The place of a run in the list: when it was created, in seconds since 1970, and its id."""
@@ -52,7 +52,7 @@ def summary_of(run: Run) -> RunSummary:
     return RunSummary(run.id, run.job, run.state, run.created_at, run.gen, run.ended_at, run.failed)
 
 
-def page_of(runs: Iterable[RunSummary], *, state: RunState | None, limit: int, after: Place | None) -> RunPage:
+def page_of(runs: Iterable[RunSummary], *, state: str | None, limit: int, after: Place | None) -> RunPage:
     """Return the page with the newest of these runs that are in a state and follow a place; None for any."""
     listed = [run for run in runs if state in {None, run.state} and (after is None or run.place < after)]
     newest = sorted(listed, key=lambda run: run.place, reverse=True)

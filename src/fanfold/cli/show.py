@@ -90,6 +90,11 @@ def _cell(value: object) -> str:
     return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 segment" or "2,000 segments"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def two_columns(title: str) -> Table:
     """Return an empty table of names and right-aligned values."""
     table = Table(title=title, title_justify="left", show_header=False)

@@ -1,4 +1,4 @@
-"""``fanfold status``, ``fanfold redrive`` and ``fanfold results``."""
+"""``fanfold status`` and ``fanfold results``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ import anyio
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fanfold._jobs.bad_rows import BAD_ROWS_FILE
 from fanfold._jobs.output import file_in
-from fanfold._jobs.redrive import Failures, failures_of, redrive
+from fanfold._jobs.redrive import failures_of
 from fanfold._jobs.report import RunReport, read_report, watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.cli import options
-from fanfold.cli.arguments import segments_of, writing
+from fanfold.cli.arguments import writing
+from fanfold.cli.backend import deployed_backend
 from fanfold.cli.show import RunDisplay, report_table, watching
-from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
-
-_MAX_SHOWN = 20
+from fanfold.errors import ConfigurationError, FanfoldError
 
 
 def status_of(
@@ -46,7 +44,7 @@ def status_of(
     with watching() if follow else nullcontext() as display:
         status, report, reason = anyio.run(_status, run, display, within)
     if as_json:
-        print(json.dumps({**_about(status), "report": asdict(report)}))
+        print(json.dumps({**about(status), "report": asdict(report)}))
     else:
         _show(status, report)
     if status.ended and status.state != RunState.SUCCEEDED:
@@ -57,7 +55,7 @@ def status_of(
 
 
 async def _status(run_id: str, display: RunDisplay | None, within: float) -> tuple[Run, RunReport, str | None]:
-    async with _backend() as backend:
+    async with deployed_backend() as backend:
         if display is not None:
             async for progress in watch(backend, run_id, within_seconds=within):
                 display.run(progress)
@@ -71,58 +69,6 @@ async def fold_failure(run: Run, backend: Backend) -> str | None:
         return None
     reason: str = json.loads(await backend.get_result(run.output))["fold"]
     return reason
-
-
-def redrive_run(
-    run: options.Run,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show the failed segments and their reasons; send nothing."),
-    only: str | None = typer.Option(
-        None, metavar="SEGMENTS", help="Retry only these of the failed segments, such as 3,17,20-25."
-    ),
-    follow: bool = typer.Option(True, "--watch/--no-watch", help="Wait until the run ends, with a progress bar."),
-    within: options.WatchWithin = 3600.0,
-    as_json: options.Json = False,
-) -> None:
-    """Retry the failed segments of a run that has ended.
-
-    Use it after you have fixed the cause. The command first shows the reasons of the failures. Successful segments
-    keep their results, and the run commits one more output. If a redrive is interrupted, run it again to resume it. If
-    only the fold failed, only the fold is retried.
-
-    Exit code 0 only if the run then succeeds, or with --dry-run.
-    """
-    chosen = None if only is None else segments_of(only)
-    failures = anyio.run(_failures, run)
-    if not as_json and failures.segments:
-        _show_failures(failures)
-    if dry_run:
-        if as_json:
-            print(json.dumps({**_about(failures.run), "would_redrive": failures.segments}))
-        else:
-            print(f"would retry {_segments(len(failures.segments))}; nothing was sent")
-        return
-    with watching() as display:
-        document = anyio.run(_redrive, run, chosen, display if follow else None, within)
-    if as_json:
-        print(json.dumps(document))
-    if follow and document["state"] != RunState.SUCCEEDED:
-        raise FanfoldError(f"run {run} ended as {document['state']} again. Run `fanfold status {run}` for the reasons")
-
-
-async def _failures(run_id: str) -> Failures:
-    async with _backend() as backend:
-        return await failures_of(run_id, backend)
-
-
-async def _redrive(run_id: str, only: set[int] | None, display: RunDisplay | None, within: float) -> dict[str, Any]:
-    async with _backend() as backend:
-        sent = await redrive(run_id, backend, only=only)
-        if display is not None:
-            display.step(f"run {run_id}: {_segments(sent.segments)} enqueued again")
-            async for progress in watch(backend, run_id, within_seconds=within):
-                display.run(progress)
-        run = (await failures_of(run_id, backend)).run
-        return {**_about(run), "redriven": sent.segments}
 
 
 def results_of(
@@ -145,7 +91,7 @@ def results_of(
 
 
 async def _export(run_id: str, failures: bool, bad_rows: bool, output: Path | None) -> None:
-    async with _backend() as backend:
+    async with deployed_backend() as backend:
         file: str | None
         if bad_rows:
             data, file = b"", await _bad_rows(run_id, backend)
@@ -195,15 +141,8 @@ async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
     return bytes(await backend.get_result(run.output))
 
 
-def _backend() -> Any:
-    try:
-        from fanfold.aws.backend import from_environment
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("aws", "runs on AWS") from error
-    return from_environment()
-
-
-def _about(run: Run) -> dict[str, Any]:
+def about(run: Run) -> dict[str, Any]:
+    """Return a run as JSON."""
     return {
         "run": run.id,
         "job": run.job,
@@ -222,19 +161,3 @@ def _show(run: Run, report: RunReport) -> None:
     if run.output:
         console.print(f"output: {escape(run.output)}", soft_wrap=True)
     console.print(report_table(report))
-
-
-def _segments(count: int) -> str:
-    return f"{count:,} segment{'' if count == 1 else 's'}"
-
-
-def _show_failures(failures: Failures) -> None:
-    table = Table(title=f"failed segments: {len(failures.segments):,}", title_justify="left")
-    table.add_column("segment", justify="right")
-    table.add_column("reason")
-    for segment, reason in list(failures.segments.items())[:_MAX_SHOWN]:
-        table.add_row(str(segment), escape(reason))
-    console = Console(stderr=True)
-    console.print(table)
-    if (more := len(failures.segments) - _MAX_SHOWN) > 0:
-        console.print(f"and {more:,} more. Run `fanfold results {failures.run.id} --failures`")
