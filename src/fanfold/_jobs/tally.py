@@ -141,6 +141,10 @@ class Tally:
         """Return the numbers of the segments that are neither done nor failed; ascending."""
         return [segment for segment in range(self.total) if self._state[segment] == _MISSING]
 
+    def has_ended(self, segment: int) -> bool:
+        """Return whether a segment is done or failed."""
+        return self._state[segment] != _MISSING
+
     def add_items(self, segment: int, items: int) -> None:
         """Count items of a segment; a segment outside the run is ignored."""
         if not 0 <= segment < self.total:

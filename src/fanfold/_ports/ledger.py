@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState
 from fanfold._ports.run_list import Place, RunPage
 
 
@@ -108,6 +108,14 @@ class Ledger(Protocol):
 
     def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
         """Yield every hop of a generation, in any order."""
+        ...
+
+    async def put_attempts(self, run_id: str, batch: FailedBatch) -> None:
+        """Append the failed attempts of a batch, in one write; idempotent."""
+        ...
+
+    def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch]:
+        """Yield the failed attempts of a generation whose ``put_attempts`` has returned, in any order."""
         ...
 
     async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:

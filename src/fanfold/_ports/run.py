@@ -1,4 +1,4 @@
-"""The values in a ledger: a run, its counter, its markers, and its hops."""
+"""The values in a ledger: a run, its counter, its markers, its hops, and its failed attempts."""
 
 from __future__ import annotations
 
@@ -185,6 +185,14 @@ class Marker:
     """Number of items that the handler of each segment in ``ids`` received, in the same order; empty if unknown."""
     bad_rows: Mapping[int, BadRows] = field(default_factory=dict)
     """Bad rows by segment, for segments in ``ids`` that have any; without those of their hops."""
+    began_at: Sequence[float] = ()
+    """When the handler of each segment in ``ids`` started, in the same order; seconds since 1970. Empty if unknown."""
+    seconds: Sequence[float] = ()
+    """How long the handler of each segment in ``ids`` took, in the same order; empty if unknown."""
+    ended_at: float | None = None
+    """When the marker was written; seconds since 1970. None if unknown."""
+    environment: str | None = None
+    """Log stream of the execution environment; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,3 +215,63 @@ class Hop:
     """Number of items that the handler received."""
     bad_rows: BadRows | None = None
     """The bad rows among the rows it has read; None if there are none."""
+    receive_count: int = 1
+    """Deliveries of the message of this hop."""
+    began_at: float | None = None
+    """When its handler started; seconds since 1970. None if unknown."""
+    seconds: float | None = None
+    """How long its handler took; None if unknown."""
+    environment: str | None = None
+    """Log stream of the execution environment; None if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A failed delivery of a segment."""
+
+    segment: int
+    """Number of the segment."""
+    gen: int
+    """Generation of the run."""
+    hop: int
+    """Number of earlier hops of the segment."""
+    number: int
+    """Deliveries of the segment in this hop so far, this one included; from 1."""
+    began_at: float
+    """When the handler started; seconds since 1970."""
+    seconds: float
+    """How long it took."""
+    error: str
+    """Name of the type of the error, such as ``KeyError``."""
+    message: str
+    """First line of the error, truncated to 200 characters."""
+    place: str | None = None
+    """File and line of the innermost frame of the user's code, such as ``app.py:12``; None if there is none."""
+    request_id: str | None = None
+    """Request id of the invocation; None outside Lambda."""
+    log_stream: str | None = None
+    """Log stream of the execution environment; None outside Lambda."""
+    max_number: int | None = None
+    """Deliveries after which the queue moves the message to its dead-letter queue; None if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBatch:
+    """The failed attempts of one batch, of one run and generation."""
+
+    id: str
+    """A unique id; not in order of time."""
+    gen: int
+    """Generation of the run."""
+    attempts: Sequence[Attempt]
+    """The attempts, at least one, all of this generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An item of the ledger that cannot be read; it costs only what it contains."""
+
+    key: str
+    """Its key in the ledger."""
+    reason: str
+    """Why it cannot be read."""

@@ -6,6 +6,7 @@
 | ``RUN#<run>``         | ``COUNT``              | ``n``, ``total``, ``next``; one small write per batch    |
 | ``RUN#<run>#<0..15>`` | ``MARK#<gen>#<marker>``| a marker; one write per batch, spread over 16 partitions |
 | ``RUN#<run>#<0..15>`` | ``HOP#<gen>#<id>#<hop>``| a segment's stop before the deadline; one write each      |
+| ``RUN#<run>#<0..15>`` | ``FAIL#<gen>#<batch>`` | failed attempts; one write per batch that has any        |
 
 ``expires_at`` is the table's time-to-live attribute. The index ``runs-by-state`` lists the runs; see ``run_index``.
 """
@@ -17,11 +18,13 @@ import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState
 from fanfold._ports.run_list import Place, RunPage
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.aws.ledger_items import (
+    attempts_item,
+    attempts_of,
     counter_of,
     expiry,
     hop_item,
@@ -244,6 +247,16 @@ class DynamoDBLedger:
         """Yield every hop of a generation, by consistent reads."""
         async for item in self._items_with_prefix(run_id, f"HOP#{gen}#"):
             yield hop_of(item)
+
+    async def put_attempts(self, run_id: str, batch: FailedBatch) -> None:
+        """Append the failed attempts of a batch."""
+        key = {"pk": {"S": _partition(run_id, batch.id)}, "sk": {"S": f"FAIL#{batch.gen}#{batch.id}"}}
+        await self._call("put_item", Item=key | attempts_item(batch))
+
+    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch]:
+        """Yield the failed attempts of a generation, by consistent reads."""
+        async for item in self._items_with_prefix(run_id, f"FAIL#{gen}#"):
+            yield attempts_of(item)
 
     async def _items_with_prefix(self, run_id: str, prefix: str) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the items of a run whose sort key starts with a prefix, from all partitions."""

@@ -15,7 +15,8 @@ from fanfold._ports.ledger_encoding import (
     results_to_json,
     results_to_list,
 )
-from fanfold._ports.run import EXPIRY_SECONDS, BadRows, Counter, Hop, Marker, Run, RunState
+from fanfold._ports.packed import pack_attempts, unpack_attempts
+from fanfold._ports.run import EXPIRY_SECONDS, BadRows, Counter, FailedBatch, Hop, Marker, Run, RunState
 from fanfold.errors import LedgerError
 
 
@@ -175,6 +176,17 @@ def hop_of(item: Mapping[str, Any]) -> Hop:
         items=int(item["items"]["N"]),
         bad_rows=BadRows(*json.loads(item["bad_rows"]["S"])) if "bad_rows" in item else None,
     )
+
+
+def attempts_item(batch: FailedBatch) -> dict[str, Any]:
+    """Return the attributes of the failed attempts of a batch, without their key."""
+    return {"attempts": {"B": pack_attempts(batch.attempts)}, "expires_at": number(expiry())}
+
+
+def attempts_of(item: Mapping[str, Any]) -> FailedBatch:
+    """Return the failed attempts in an item."""
+    _, gen, name = item["sk"]["S"].split("#", 2)
+    return unpack_attempts(name, int(gen), item["attempts"]["B"])
 
 
 def _by_segment(item: Mapping[str, Any], name: str) -> dict[int, Any]:

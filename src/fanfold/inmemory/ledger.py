@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState
 from fanfold._ports.run_list import Place, RunPage, page_of, summary_of
 from fanfold.errors import FenceLostError, LedgerError
 
@@ -19,6 +19,7 @@ class InMemoryLedger:
         self._counters: dict[str, Counter] = {}
         self._markers: dict[str, dict[str, Marker]] = {}
         self._hops: dict[str, dict[tuple[int, int, int], Hop]] = {}
+        self._attempts: dict[str, dict[str, FailedBatch]] = {}
 
     async def open_run(self, run: Run) -> Run:
         """Create a run unless it exists; return the stored run."""
@@ -113,6 +114,16 @@ class InMemoryLedger:
         for hop in list(self._hops.get(run_id, {}).values()):
             if hop.gen == gen:
                 yield hop
+
+    async def put_attempts(self, run_id: str, batch: FailedBatch) -> None:
+        """Append the failed attempts of a batch."""
+        self._attempts.setdefault(run_id, {})[batch.id] = batch
+
+    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch]:
+        """Yield the failed attempts of a generation."""
+        for batch in list(self._attempts.get(run_id, {}).values()):
+            if batch.gen == gen:
+                yield batch
 
     async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:
         """Claim the fold of a generation; return the fence, or None if another claim holds it."""
