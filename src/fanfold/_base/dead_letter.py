@@ -48,11 +48,29 @@ def original_id_in(record: Record) -> str | None:
     return _text_in(record, "message_id")
 
 
+def queue_in(record: Record) -> str | None:
+    """Return the ARN of a dead letter's source queue; None if SQS moved it by its redrive policy."""
+    return _text_in(record, "queue")
+
+
+def original_of(record: Record) -> Record:
+    """Return a dead letter as it was in its source queue: without the attribute, and with those that exceeded ten."""
+    attributes = {name: value for name, value in record.message_attributes.items() if name != ATTRIBUTE}
+    overflow = _document_in(record).get("attributes")
+    if isinstance(overflow, dict):
+        attributes = {**overflow, **attributes}
+    return Record({**record.raw, "messageAttributes": attributes})
+
+
 def _text_in(record: Record, name: str) -> str | None:
+    value = _document_in(record).get(name)
+    return value if isinstance(value, str) else None
+
+
+def _document_in(record: Record) -> Mapping[str, Any]:
     text = record.message_attributes.get(ATTRIBUTE, {}).get("stringValue")
     try:
         document = json.loads(text) if text else None
     except (ValueError, RecursionError):
-        return None
-    value = document.get(name) if isinstance(document, dict) else None
-    return value if isinstance(value, str) else None
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -54,7 +54,7 @@ COMMANDS: Final = {
     "status": Entry("Commands: jobs", "status:status_of", "fanfold status r-1 --watch"),
     "runs": Entry("Commands: jobs", "runs:runs", "fanfold runs --state FAILED"),
     "cancel": Entry("Commands: jobs", "cancel:cancel_run", "fanfold cancel r-1"),
-    "redrive": Entry("Commands: jobs", "redrive:redrive_run", "fanfold redrive r-1 --dry-run"),
+    "redrive": Entry("Commands: jobs", "redrive:redrive_command", "fanfold redrive r-1 --dry-run"),
     "results": Entry("Commands: jobs", "status:results_of", "fanfold results r-1 --output total.json"),
 }
 """By name, in the order of ``fanfold --help``."""

@@ -26,13 +26,13 @@ def cancel_run(run: options.Run, yes: options.Yes = False, as_json: options.Json
 
     Exit code 0 only if the run is cancelled.
     """
-    found, counter = anyio.run(_read, run)
-    if found.state != RunState.CANCELLED:
-        confirm(f"Cancel run {run} of {found.job} ({found.state}, {_ended(counter)})?", yes=yes)
-    cancelled = anyio.run(_cancel, found)
+    current, counter = anyio.run(_read, run)
+    if current.state != RunState.CANCELLED:
+        confirm(f"Cancel run {run} of {current.job} ({current.state}, {_ended(counter)})?", yes=yes)
+    cancelled = anyio.run(_cancel, current)
     if as_json:
         print(json.dumps(about(cancelled)))
-    elif found.state == RunState.CANCELLED:
+    elif current.state == RunState.CANCELLED:
         print(f"run {run} is already cancelled. Run `fanfold redrive {run}` to continue it")
     else:
         print(f"run {run} is cancelled; {_ended(counter)}. Run `fanfold redrive {run}` to continue it")

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._dead_letters.letters import Choice
+from fanfold._dead_letters.send_back import LEAST_RATE
 from fanfold._jobs.redrive import Failures, chosen_of, failures_of, redrive
 from fanfold._jobs.report import watch
 from fanfold._ports.run import RunState
@@ -18,32 +20,78 @@ from fanfold.cli import options
 from fanfold.cli.arguments import segments_of
 from fanfold.cli.backend import deployed_backend
 from fanfold.cli.confirm import confirm
+from fanfold.cli.redrive_dead_letters import Request, redrive_dead_letters
 from fanfold.cli.show import RunDisplay, counted, watching
 from fanfold.cli.status import about
-from fanfold.errors import FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError
 
 _MAX_SHOWN = 20
 
 
-def redrive_run(
-    run: options.Run,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show the failed segments and their reasons; send nothing."),
-    only: str | None = typer.Option(
-        None, metavar="SEGMENTS", help="Retry only these of the failed segments, such as 3,17,20-25."
+_run_option = options.panel("A run")
+_queue_option = options.panel("A dead-letter queue of a consumer")
+
+
+def redrive_command(
+    ctx: typer.Context,
+    run: str | None = typer.Argument(None, metavar="RUN", help="Name of the run; leave it out with --from."),
+    dead_letters: str | None = _queue_option(
+        None, "The dead-letter queue: its name, ARN or URL.", "--from", metavar="QUEUE"
     ),
+    target: str | None = _queue_option(
+        None, "Send to this queue.", "--to", metavar="QUEUE", show_default="the queue that each message came from"
+    ),
+    where: str | None = _queue_option(None, "Only messages with this text in their reason.", metavar="REASON"),
+    rate: float = _queue_option(100.0, "Maximum number of messages per second.", min=LEAST_RATE, metavar="N"),
+    region: options.QueueRegion = None,
+    follow: bool = _run_option(True, "Wait until the run ends, with a progress bar.", "--watch/--no-watch"),
+    within: float = _run_option(3600.0, "Maximum time to wait with --watch.", min=1, metavar="SECONDS"),
+    only: list[str] = typer.Option(
+        [], metavar="IDS", help="Only these failed segments, such as 3,17,20-25, or messages, by id. Repeatable."
+    ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the reasons of the failures; send nothing."),
     yes: options.Yes = False,
-    follow: bool = typer.Option(True, "--watch/--no-watch", help="Wait until the run ends, with a progress bar."),
-    within: options.WatchWithin = 3600.0,
     as_json: options.Json = False,
 ) -> None:
-    """Retry the failed segments of a run that has ended, or the rest of a cancelled run.
+    """Retry the failed segments of a run, or send the messages of a dead-letter queue back.
 
-    Use it after you have fixed the cause. The command first shows the reasons of the failures, and asks. Successful
-    segments keep their results, and the run commits one more output. If a redrive is interrupted, run it again to
-    resume it. If only the fold failed, only the fold is retried.
+    Use it after you have fixed the cause. The command first shows the reasons of the failures, and asks. If it is
+    interrupted, run it again to resume it.
 
-    Exit code 0 only if the run then succeeds, or with --dry-run.
+    With RUN, it retries the failed segments of a run that has ended, or the rest of a cancelled run. Successful
+    segments keep their results, and the run commits one more output. If only the fold failed, only the fold is retried.
+
+    With --from, it sends messages of a consumer's dead-letter queue, standard or FIFO, back to the queue that they came
+    from. A message is deleted only after that queue has accepted it; the messages that are not chosen stay.
+
+    Exit code 0 only if the run then succeeds or all chosen messages are sent back, or with --dry-run.
     """
+    written = {param.opts[0] for param in ctx.command.params if _is_written(ctx, param)}
+    if (run is None) == (dead_letters is None):
+        raise ConfigurationError("specify either RUN, or --from QUEUE for the messages of a dead-letter queue")
+    if dead_letters is None:
+        _refuse(written & {"--to", "--where", "--rate", "--region"}, "needs --from QUEUE")
+        _redrive_run(str(run), ",".join(only) or None, dry_run, yes, follow, within, as_json)
+        return
+    _refuse(written & {"--watch", "--within"}, "needs a RUN")
+    ids = frozenset(part.strip() for text in only for part in text.split(",")) - {""}
+    request = Request(dead_letters, target, Choice(where, ids), rate, region, dry_run, yes, as_json)
+    redrive_dead_letters(request)
+
+
+def _is_written(ctx: typer.Context, param: Any) -> bool:
+    source = ctx.get_parameter_source(str(param.name))
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _refuse(written: set[str], why: str) -> None:
+    if written:
+        raise ConfigurationError(f"{min(written)} {why}")
+
+
+def _redrive_run(
+    run: str, only: str | None, dry_run: bool, yes: bool, follow: bool, within: float, as_json: bool
+) -> None:
     chosen = None if only is None else segments_of(only)
     failures = anyio.run(_failures, run)
     if not as_json and failures.segments:
