@@ -35,7 +35,7 @@ class CancelMachine(RuleBasedStateMachine):
     """One run, and what may happen to it."""
 
     @initialize(
-        total=st.integers(0, 20), broken=st.sets(st.integers(0, 4), max_size=1), dies_at=st.none() | st.integers(4, 12)
+        total=st.integers(0, 20), broken=st.sets(st.integers(0, 4), max_size=1), dies_at=st.none() | st.integers(6, 12)
     )
     def start(self, total: int, broken: set[int], dies_at: int | None) -> None:
         self.total, self.broken = total, broken

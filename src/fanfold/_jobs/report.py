@@ -8,7 +8,8 @@ from typing import Final
 
 import anyio
 
-from fanfold._jobs.tally import Evenness, tally_of
+from fanfold._jobs.run_details import read_details
+from fanfold._jobs.tally import Evenness
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError
@@ -75,21 +76,25 @@ async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> Asyn
 
 async def read_report(backend: Backend, run: Run) -> RunReport:
     """Return the report of a run, which may not have ended yet."""
-    counter = await backend.ledger.counter(run.id)
-    total = run.position if counter.total is None else counter.total
-    tally = await tally_of(run, total, backend)
-    for gen in range(run.gen + 1):
-        async for hop in backend.ledger.hops(run.id, gen):
-            tally.add_hop(hop)
+    details = await read_details(run, backend)
+    spread = details.items
     return RunReport(
-        segments=total,
-        done=tally.done,
-        failed=tally.failed,
-        missing=tally.missing,
-        deliveries=tally.deliveries,
-        retries=tally.deliveries - tally.done - len(tally.failed) - tally.duplicates,
-        duplicates=tally.duplicates,
-        evenness=tally.evenness(),
-        bad_rows=sum(bad.count for bad in tally.bad_rows),
+        segments=details.total,
+        done=details.done,
+        failed={end.segment: end.reason for end in details.ends() if end.reason is not None},
+        missing=details.missing,
+        deliveries=details.deliveries,
+        retries=details.retries,
+        duplicates=details.duplicates,
+        evenness=None
+        if spread is None
+        else Evenness(
+            int(spread.total),
+            int(spread.least),
+            spread.mean,
+            int(spread.most),
+            {segment: int(items) for segment, items in spread.outliers.items()},
+        ),
+        bad_rows=details.bad_rows,
         seconds=None if run.ended_at is None else run.ended_at - run.created_at,
     )

@@ -73,9 +73,11 @@ class Ends:
             if len(marker.items) == len(marker.ids):
                 self._items[segment] = marker.items[position]
         for segment in marker.failed:
-            self.deliveries.add(segment, marker.gen, 0, marker.receive_counts.get(segment, 1), FAILURE)
+            hops, count = marker.hops.get(segment, 0), marker.receive_counts.get(segment, 1)
+            if count:
+                self.deliveries.add(segment, marker.gen, hops, count, FAILURE)
             if 0 <= segment < len(self._is_done) and not self._is_done[segment]:
-                self._gen[segment] = min(marker.gen, 65_535)
+                self._gen[segment], self._hops[segment] = min(marker.gen, 65_535), min(hops, 65_535)
                 self._ended[segment] = marker.ended_at or _UNKNOWN
 
     def _set_times(self, segment: int, position: int, marker: Marker) -> None:
@@ -89,7 +91,7 @@ class Ends:
         """Add the items and the time of a hop; call it after ``add``."""
         self.tally.add_hop(hop)
         self.deliveries.add(hop.segment, hop.gen, hop.number, hop.receive_count, END)
-        if 0 <= hop.segment < len(self._is_done) and hop.gen == self._gen[hop.segment]:
+        if 0 <= hop.segment < len(self._is_done) and self.tally.is_in_chain(hop, self._gen[hop.segment]):
             if self._items[hop.segment] != _UNKNOWN:
                 self._items[hop.segment] += hop.items
             if hop.seconds is not None and self._seconds[hop.segment] != _UNKNOWN:

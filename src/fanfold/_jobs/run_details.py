@@ -12,7 +12,8 @@ from typing import Final
 from fanfold._jobs.deliveries import ATTEMPT
 from fanfold._jobs.failure_groups import FailureGroup, groups_of
 from fanfold._jobs.run_columns import Attempts, Ends, SegmentEnd
-from fanfold._jobs.tally import tally_of
+from fanfold._jobs.segment_count import total_of
+from fanfold._jobs.tally import hops_of, tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Attempt, Run, Unreadable
 
@@ -119,13 +120,16 @@ async def read_details(run: Run, backend: Backend) -> RunDetails:
         backend: Holds the ledger.
     """
     counter = await backend.ledger.counter(run.id)
-    total = run.position if counter.total is None else counter.total
+    total = total_of(run, counter)
     ends, attempts = Ends(total), Attempts(total)
     ends.tally = await tally_of(run, total, backend, also=ends.add)
+    async for hop in hops_of(run, backend, ends.tally.unreadable):
+        ends.add_hop(hop)
     for gen in range(run.gen + 1):
-        async for hop in backend.ledger.hops(run.id, gen):
-            ends.add_hop(hop)
         async for batch in backend.ledger.attempts(run.id, gen):
+            if isinstance(batch, Unreadable):
+                ends.tally.unreadable.append(batch)
+                continue
             for attempt in batch.attempts:
                 ends.deliveries.add(attempt.segment, attempt.gen, attempt.hop, attempt.number, ATTEMPT)
                 attempts.add(attempt)
@@ -144,7 +148,7 @@ def _details(run: Run, now: float, ends: Ends, attempts: Attempts, *, is_enqueue
         now=now,
         total=tally.total,
         is_enqueued=is_enqueued,
-        is_exact=is_enqueued and not tally.missing and not deliveries.is_ambiguous,
+        is_exact=not (tally.missing or tally.unreadable or deliveries.is_ambiguous) and is_enqueued,
         done=tally.done,
         failed=len(failed),
         failing=len(failing),
@@ -160,7 +164,7 @@ def _details(run: Run, now: float, ends: Ends, attempts: Attempts, *, is_enqueue
         bad_rows=sum(bad.count for bad in tally.bad_rows),
         rate=rate,
         estimated_end=now + tally.missing / rate if waits and rate else None,
-        unreadable=(),
+        unreadable=tally.unreadable,
         _ends=ends,
         _attempts=attempts,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,12 +13,13 @@ from fanfold._base.log import logger
 from fanfold._jobs.fold_requests import CheckRun, ResumeScatter, WatchRun, send_request
 from fanfold._jobs.planning import Planning
 from fanfold._jobs.segment import Segment, bodies
-from fanfold._jobs.tally import redo_of
+from fanfold._jobs.segment_count import part_of
+from fanfold._jobs.tally import Redo, redo_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Run, RunState, check_name
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, LedgerError
 
 CHECKPOINT_SEGMENTS: Final = 1_000
 """Segments between two checkpoints of a scatter. A scatter that died resends at most these and a few batches."""
@@ -140,7 +141,7 @@ async def _enqueue_rest(
 ) -> ScatterResult:
     checkpointed, stopped = run.position, False
     drawn = run.position
-    redo = await redo_of(run, run.gen, backend) if run.gen else None
+    redo, per_message = await _redone(run, backend, per_message)
 
     def messages() -> Iterator[Message]:
         nonlocal drawn
@@ -190,11 +191,24 @@ async def _stopped_at(position: int, run: Run, backend: Backend, *, is_complete:
     return ScatterResult(run.id, position)
 
 
-def segments_left(run: Run, redo: Sequence[int] | None = None) -> Iterator[Segment]:
+async def _redone(run: Run, backend: Backend, per_message: int) -> tuple[Redo | None, int]:
+    """Return what a redrive processes again, and the segments per message: a continued one is alone in its message."""
+    if run.gen == 0:
+        return None, per_message
+    redo = await redo_of(run, run.gen, backend)
+    return redo, 1 if redo.continued else per_message
+
+
+def segments_left(run: Run, redo: Redo | None = None) -> Iterator[Segment]:
     """Yield the segments of a generation that are not enqueued yet: all in the first, only redos in a later one."""
     if redo is None:
         for number, part in enumerate(sources.cut(run.plan, run.position), run.position):
             yield Segment(run.job, run.id, number, part, gen=run.gen)
         return
-    for number in redo[run.position :]:
-        yield Segment(run.job, run.id, number, next(sources.cut(run.plan, number)), gen=run.gen)
+    for number in redo.segments[run.position :]:
+        if (start := redo.continued.get(number)) is not None:
+            yield Segment(run.job, run.id, number, start.rest, gen=run.gen, hop=start.hop)
+            continue
+        if (redone := part_of(run.plan, number)) is None:
+            raise LedgerError(f"run {run.id}: the list of redriven segments contains {number}, which the run lacks")
+        yield Segment(run.job, run.id, number, redone, gen=run.gen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState
+from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
 from fanfold._ports.run_list import Place, RunPage
 
 
@@ -13,6 +13,8 @@ class Ledger(Protocol):
     """The state of runs: for each run, an append-only log of markers and a counter.
 
     The counter may be too high if a write was repeated, but it includes every marker whose ``count`` has returned.
+    An item that cannot be read is yielded as ``Unreadable``; every call raises ``LedgerError`` for the run or the
+    counter itself.
     """
 
     async def open_run(self, run: Run) -> Run:
@@ -98,7 +100,7 @@ class Ledger(Protocol):
         """Store that the notification of the end of a generation has been sent."""
         ...
 
-    def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+    def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker | Unreadable]:
         """Yield every marker of a generation whose ``put_marker`` has returned, in any order."""
         ...
 
@@ -106,7 +108,15 @@ class Ledger(Protocol):
         """Store where a segment stopped, unless it is already stored; return the hop in the ledger."""
         ...
 
-    def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+    async def hop(self, run_id: str, gen: int, segment: int, number: int) -> Hop | None:
+        """Return a hop; None if it does not exist.
+
+        Raises:
+            LedgerError: If it cannot be read.
+        """
+        ...
+
+    def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop | Unreadable]:
         """Yield every hop of a generation, in any order."""
         ...
 
@@ -114,7 +124,7 @@ class Ledger(Protocol):
         """Append the failed attempts of a batch, in one write; idempotent."""
         ...
 
-    def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch]:
+    def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch | Unreadable]:
         """Yield the failed attempts of a generation whose ``put_attempts`` has returned, in any order."""
         ...
 

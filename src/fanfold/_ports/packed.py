@@ -7,9 +7,10 @@ import binascii
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
-from fanfold._ports.run import Attempt, FailedBatch
+from fanfold._ports.run import Attempt, FailedBatch, Marker
 from fanfold.errors import LedgerError
 
 MAX_UNPACKED_BYTES: Final = 8_000_000
@@ -17,6 +18,7 @@ MAX_UNPACKED_BYTES: Final = 8_000_000
 MAX_ATTEMPTS_BYTES: Final = 300_000
 """Maximum size of the packed attempts of a batch; an item of DynamoDB holds at most 400 KB."""
 _MAX_NUMBER: Final = 2**53
+"""Numbers are below this: greater ones are not exact in other JSON parsers."""
 _ROW: Final = 5
 
 
@@ -42,6 +44,48 @@ def unpack(data: bytes | str) -> Any:
         raise LedgerError(f"the ledger holds packed values that cannot be read: {error}") from error
 
 
+def pack_ends(marker: Marker) -> bytes:
+    """Return the segments that are done in a marker, with their items and times in milliseconds, as columns."""
+    began = [round(moment * 1_000) for moment in marker.began_at]
+    first = min(began, default=0)
+    return pack(
+        [
+            [number - before for number, before in zip(marker.ids, [0, *marker.ids], strict=False)],
+            list(marker.items),
+            [first, *(moment - first for moment in began)] if began else [],
+            [round(seconds * 1_000) for seconds in marker.seconds],
+            None if marker.ended_at is None else round(marker.ended_at * 1_000),
+            marker.environment,
+        ]
+    )
+
+
+def unpack_ends(data: bytes | str) -> dict[str, Any]:
+    """Return the fields of a marker that ``pack_ends`` packed, by name.
+
+    Raises:
+        LedgerError: If the data is malformed, or a column has another length.
+    """
+    try:
+        differences, items, began, seconds, ended_at, environment = unpack(data)
+        ids = list(accumulate(map(count_of, differences)))
+        are_valid = all(len(column) in {0, len(ids)} for column in (items, began[1:], seconds)) and all(
+            before < following for before, following in pairwise(ids)
+        )
+        if not are_valid:
+            raise LedgerError("the ledger holds columns of different lengths, or a segment twice")
+        return {
+            "ids": ids,
+            "items": list(map(count_of, items)) or (),
+            "began_at": [(count_of(began[0]) + count_of(offset)) / 1_000 for offset in began[1:]] or (),
+            "seconds": [count_of(milliseconds) / 1_000 for milliseconds in seconds] or (),
+            "ended_at": None if ended_at is None else count_of(ended_at) / 1_000,
+            "environment": None if environment is None else _text(environment),
+        }
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise LedgerError(f"the ledger holds a list of segments that cannot be read: {error}") from error
+
+
 def pack_attempts(attempts: Sequence[Attempt]) -> bytes:
     """Return the failed attempts of a batch; if they are too large, without the messages of all but a few errors."""
     packed = pack(list(_groups(attempts, most_messages=len(attempts))))
@@ -59,7 +103,13 @@ def unpack_attempts(name: str, gen: int, data: bytes | str) -> FailedBatch:
     try:
         attempts = [
             Attempt(
-                _count(segment), gen, _count(hop), _count(number), begin / 1_000, _count(milliseconds) / 1_000, **shared
+                count_of(segment),
+                gen,
+                count_of(hop),
+                count_of(number),
+                count_of(begin) / 1_000,
+                count_of(milliseconds) / 1_000,
+                **shared,
             )
             for group in unpack(data)
             for shared in [_shared_in(group)]
@@ -107,12 +157,24 @@ def _rows_in(group: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def _shared_in(group: Sequence[Any]) -> dict[str, Any]:
     error, message, place, request_id, log_stream, max_number, _ = group
     texts = {"error": error, "message": message, "place": place, "request_id": request_id, "log_stream": log_stream}
-    if any(not isinstance(text, str | None) for text in texts.values()) or error is None or message is None:
-        raise ValueError("a field that is not a text")
-    return {**texts, "max_number": None if max_number is None else _count(max_number)}
+    for name, text in texts.items():
+        if text is not None or name in {"error", "message"}:
+            _text(text)
+    return {**texts, "max_number": None if max_number is None else count_of(max_number)}
 
 
-def _count(number: Any) -> int:
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def count_of(number: Any) -> int:
+    """Return a number if it is an integer from 0 that JSON represents exactly.
+
+    Raises:
+        ValueError: If it is not.
+    """
     if type(number) is not int or not 0 <= number < _MAX_NUMBER:
         raise ValueError(f"{number!r} is not a count")
     return number

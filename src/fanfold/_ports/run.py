@@ -14,6 +14,9 @@ EXPIRY_SECONDS: Final = 30 * 24 * 3600
 """How long the ledger keeps a run: longer than the maximum retention of the work queue plus that of the dead-letter
 queue, 14 days each (SQS quotas)."""
 
+MAX_LEASE_SECONDS: Final = 7_200.0
+"""A lease of the fold that ends later than this from now does not count: no invocation takes as long."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -178,9 +181,10 @@ class Marker:
     failed: Mapping[int, str] = field(default_factory=dict)
     """Reasons by segment, for segments that failed permanently."""
     receive_counts: Mapping[int, int] = field(default_factory=dict)
-    """Deliveries by segment, for segments that took more than one."""
+    """Deliveries by segment, unless it is 1; 0 for a segment that failed in a delivery that a hop counts."""
     hops: Mapping[int, int] = field(default_factory=dict)
-    """Number of hops by segment, for segments that are done after continuations; the hops hold partial results."""
+    """Number of hops by segment, for segments that were continued before they were done or failed; the hops hold
+    partial results. A segment that failed can continue from its last hop."""
     items: Sequence[int] = ()
     """Number of items that the handler of each segment in ``ids`` received, in the same order; empty if unknown."""
     bad_rows: Mapping[int, BadRows] = field(default_factory=dict)

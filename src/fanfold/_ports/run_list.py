@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fanfold._ports.run import Run
-
 Place: TypeAlias = tuple[float, str]
 """The place of a run in the list: when it was created, in seconds since 1970, and its id."""
 
@@ -45,11 +43,6 @@ class RunPage:
     """The runs, newest first."""
     has_more: bool
     """True if older runs follow."""
-
-
-def summary_of(run: Run) -> RunSummary:
-    """Return what the list shows of a run."""
-    return RunSummary(run.id, run.job, run.state, run.created_at, run.gen, run.ended_at, run.failed)
 
 
 def page_of(runs: Iterable[RunSummary], *, state: str | None, limit: int, after: Place | None) -> RunPage:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState
-from fanfold._ports.run_list import Place, RunPage, page_of, summary_of
+from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold._ports.run_list import Place, RunPage, RunSummary, page_of
 from fanfold.errors import FenceLostError, LedgerError
 
 
@@ -31,7 +31,7 @@ class InMemoryLedger:
 
     async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunPage:
         """Return the newest runs, in order."""
-        return page_of(map(summary_of, self._runs.values()), state=state, limit=limit, after=after)
+        return page_of(map(_summary_of, self._runs.values()), state=state, limit=limit, after=after)
 
     async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
         """Replace the plan of a run."""
@@ -99,7 +99,7 @@ class InMemoryLedger:
         """Return the counter."""
         return self._counters.get(run_id, Counter(0))
 
-    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker | Unreadable]:
         """Yield every marker of a generation."""
         for marker in list(self._markers.get(run_id, {}).values()):
             if marker.gen == gen:
@@ -109,7 +109,11 @@ class InMemoryLedger:
         """Record where a segment stopped, unless the hop exists already; return the stored hop."""
         return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.number), hop)
 
-    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+    async def hop(self, run_id: str, gen: int, segment: int, number: int) -> Hop | None:
+        """Return a hop; None if it does not exist."""
+        return self._hops.get(run_id, {}).get((gen, segment, number))
+
+    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop | Unreadable]:
         """Yield every hop of a generation."""
         for hop in list(self._hops.get(run_id, {}).values()):
             if hop.gen == gen:
@@ -119,7 +123,7 @@ class InMemoryLedger:
         """Append the failed attempts of a batch."""
         self._attempts.setdefault(run_id, {})[batch.id] = batch
 
-    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch]:
+    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch | Unreadable]:
         """Yield the failed attempts of a generation."""
         for batch in list(self._attempts.get(run_id, {}).values()):
             if batch.gen == gen:
@@ -131,7 +135,10 @@ class InMemoryLedger:
         if (
             run is None
             or run.gen != gen
-            or (run.state != RunState.RUNNING and not (run.state == RunState.FOLDING and run.lease_until <= now))
+            or (
+                run.state != RunState.RUNNING
+                and not (run.state == RunState.FOLDING and not now < run.lease_until <= now + MAX_LEASE_SECONDS)
+            )
         ):
             return None
         self._runs[run_id] = replace(run, state=RunState.FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
@@ -160,3 +167,7 @@ class InMemoryLedger:
     def _set_counter(self, run_id: str, counter: Counter) -> Counter:
         self._counters[run_id] = counter
         return counter
+
+
+def _summary_of(run: Run) -> RunSummary:
+    return RunSummary(run.id, run.job, run.state, run.created_at, run.gen, run.ended_at, run.failed)
