@@ -7,6 +7,7 @@ import pytest
 
 from command import fanfold, only_line
 from fanfold import Job, Ranges
+from fanfold._ports.run import Attempt, FailedBatch
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from numbers_job import all_of
@@ -59,3 +60,30 @@ async def test_runs_are_listed_cancelled_and_continued(stack: LocalStack):
 
     done = fanfold("cancel", "none", **variables)
     assert (done.returncode, only_line(done.stderr)) == (1, "fanfold: run 'none' is not in the ledger")
+
+
+async def test_the_log_lines_of_failed_segments_are_shown(stack: LocalStack):
+    """Those of the invocation in which an attempt failed; without log groups or lines, one line states the reason."""
+    variables, logs = variables_of_new_job(stack), boto3.client("logs", **stack.client_settings)
+    group, stream = variables["FANFOLD_LEDGER_TABLE"], "2026/11/29/[$LATEST]abcdef"
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    async with connect(variables, **stack.client_settings) as backend:
+        await job_of("orders").start(backend, {}, "r-1")
+        now = backend.now()
+        lines = ["START RequestId: q-1 Version: 1", "KeyError: carrier", '{"segment": 4}', "REPORT RequestId: q-1 x"]
+        events = [{"timestamp": int(now * 1000) + number, "message": line} for number, line in enumerate(lines)]
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+        failed = Attempt(3, 0, 0, 1, now, 1.0, "KeyError", "'carrier'", request_id="q-1", log_stream=stream)
+        await backend.ledger.put_attempts("r-1", FailedBatch("b", 0, [failed]))
+    logs.close()
+
+    done = fanfold("logs", "r-1", "--failed", **variables, FANFOLD_LOG_GROUPS=group)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line[24:] for line in done.stdout.splitlines()] == [f"abcdef {lines[index]}" for index in (0, 1, 3)]
+    for arguments, message in [
+        (("--log-group", group, "--segment", "7"), f"no log lines of run r-1 in {group}: they may not have arrived"),
+        (("--log-group", "none", "--segment", "3"), "log group none: does not exist; check the name and the region"),
+        ((), "FANFOLD_LOG_GROUPS is not set: `fanfold env STACK` prints it, or specify --log-group NAME"),
+    ]:
+        assert message in only_line(fanfold("logs", "r-1", *arguments, **variables).stderr)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 COMMANDS = (
     *("bench", "bench_estimate", "cancel", "capture", "check", "init", "redrive", "replay", "run", "run_here", "runs"),
-    *("show", "status"),
+    *("logs", "show", "status"),
 )
 IMPORTED = ("asyncio", "typer.rich_utils", "fanfold.cli.app", *(f"fanfold.cli.{name}" for name in COMMANDS))
 _LARGEST_REQUEST = 1 << 20

@@ -1,4 +1,4 @@
-"""What SQS receives when a message is sent to a dead-letter queue or back."""
+"""The requests that send a message to a dead-letter queue, and back."""
 
 from typing import Any
 
