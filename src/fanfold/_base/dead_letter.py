@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ DELIVERIES_ATTRIBUTE: Final = "fanfold-deliveries"
 RECEIVES_VARIABLE: Final = "FANFOLD_MAX_RECEIVE_COUNT"
 """Name of the environment variable with the receive limit of the queue's redrive policy."""
 _COUNT_DIGITS: Final = 6
+_TAGS: Final = 2**24 - 1
 REASON_CHARACTERS: Final = 2_000
 """Maximum length of a reason; a longer one is truncated."""
 
@@ -67,7 +69,12 @@ def original_of(record: Record) -> Record:
 
 def deliveries_of(record: Record) -> int:
     """Return how often the content of a message was delivered so far, also in messages that it replaces; from 1."""
-    return record.receive_count + _earlier_deliveries(record)
+    return record.receive_count + earlier_deliveries(record)
+
+
+def tag_of(record: Record) -> int:
+    """Return a number from 1 below 2**24 that identifies a message among the few with the same content."""
+    return zlib.crc32(record.message_id.encode(errors="surrogatepass")) % _TAGS + 1
 
 
 def deliveries_before(record: Record) -> int:
@@ -76,10 +83,11 @@ def deliveries_before(record: Record) -> int:
     if not isinstance(receives, int) or isinstance(receives, bool):
         # SQS moves a message after as many receives as its redrive policy states.
         receives = configured_max_receives() or record.receive_count
-    return max(1, receives) + _earlier_deliveries(record)
+    return max(1, receives) + earlier_deliveries(record)
 
 
-def _earlier_deliveries(record: Record) -> int:
+def earlier_deliveries(record: Record) -> int:
+    """Return how often the content of a message was delivered in messages that it replaces."""
     text = str(record.message_attributes.get(DELIVERIES_ATTRIBUTE, {}).get("stringValue", ""))
     return int(text) if text.isdecimal() and len(text) <= _COUNT_DIGITS else 0
 

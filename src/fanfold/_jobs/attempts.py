@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from fanfold._base.context import BatchContext, Context
-from fanfold._base.dead_letter import configured_max_receives, deliveries_of
+from fanfold._base.dead_letter import configured_max_receives, deliveries_of, earlier_deliveries, tag_of
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import logger
 from fanfold._jobs.job_state import JobState
@@ -40,6 +40,7 @@ _TIMEOUT: Final = "TimeoutError"
 class _Started:
     segment: Segment
     number: int
+    message: tuple[int, int]
     timing: Timing
     began: float
     max_number: int | None
@@ -58,7 +59,8 @@ class BatchAttempts:
         """Measure the attempt inside the block; if it raises, the attempt has failed."""
         deadline, now = self._batch.deadline, self._batch.state.backend.now()
         most = configured_max_receives() if ctx.record.queue_arn else None
-        started = _Started(segment, deliveries_of(ctx.record), Timing(now), deadline.clock(), most)
+        message = tag_of(ctx.record), earlier_deliveries(ctx.record)
+        started = _Started(segment, deliveries_of(ctx.record), message, Timing(now), deadline.clock(), most)
         self._running[id(started)] = started
         try:
             yield started.timing
@@ -95,6 +97,8 @@ class BatchAttempts:
             request_id=_text_or_none(getattr(self._batch.lambda_context, "aws_request_id", None)),
             log_stream=environment_of(self._batch),
             max_number=started.max_number,
+            tag=started.message[0],
+            earlier=started.message[1],
         )
         self._failed.append((segment.run, attempt))
 

@@ -222,7 +222,7 @@ def _prefix(run: Run) -> str:
 
 def _input(run: Run, fan_in: int, group: int) -> str:
     # The fan-in is part of the key: an attempt by an older deployment may have used another one before it died.
-    return f"{_prefix(run)}/results/{fan_in}/{group:08}.jsonl"
+    return f"{_prefix(run)}/inputs/{fan_in}/{group:08}.jsonl"
 
 
 def _key(run: Run, level: int, group: int) -> str:

@@ -148,6 +148,7 @@ async def _marker(ended: Sequence[_Ended], backend: Backend, environment: str | 
         results_key=results_key,
         failed={result.segment.number: result.reason[:REASON_CHARACTERS] for result in failed},
         receive_counts={result.segment.number: result.receive_count for result in ended if result.receive_count != 1},
+        messages={result.segment.number: result.message for result in done if result.receive_count > 1},
         hops={result.segment.number: hops for result in ended if (hops := _hops_of(result))},
         items=[result.items for result in done],
         bad_rows={result.segment.number: result.bad_rows for result in done if result.bad_rows},

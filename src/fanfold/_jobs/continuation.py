@@ -101,6 +101,7 @@ async def _hop(stopped: SegmentStopped, backend: Backend, environment: str | Non
         items=stopped.items,
         bad_rows=stopped.bad_rows,
         receive_count=stopped.receive_count,
+        message=stopped.message,
         began_at=None if stopped.timing is None else round(stopped.timing.began_at, 3),
         seconds=None if stopped.timing is None else round(stopped.timing.seconds, 3),
         environment=environment,

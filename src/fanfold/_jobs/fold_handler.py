@@ -96,22 +96,37 @@ async def check_and_fold(
     run = await backend.ledger.run(check.run_id)
     if run is None or run.job != job:
         raise SegmentError(f"check of run {check.run_id!r}: the ledger has no such run of job {job!r}")
-    if not run.ended and await _is_scatter_stalled(check, run, backend):
-        try:
-            await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
-            run = await backend.ledger.run(run.id) or run  # planned meanwhile
-        except FanfoldError as error:
-            if (reason := _reason_not_scattered(error, run, ctx)) is None:
-                raise
-            await _Attempt(run, check, folding, backend, ctx).fail(reason)
-            run = await backend.ledger.run(run.id) or run
-    state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
-    if state.is_final:
-        await notify_run_ended(run.id, backend)
-    elif isinstance(check, WatchRun) and backend.now() < run.expires_at:
+    watches = isinstance(check, WatchRun) and backend.now() < run.expires_at
+    try:
+        run = await _with_all_segments(run, check, folding, ctx, per_message)
+        state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
+        if state.is_final:
+            await notify_run_ended(run.id, backend)
+    except FanfoldError:
+        if watches and ctx.receive_count == FOLD_ATTEMPTS:  # the queue will give up on this check, but not on the run
+            with contextlib.suppress(FanfoldError):
+                await send_request(backend, WatchRun(run.id, run.progress), watch_seconds)
+        raise
+    if watches and not state.is_final:
         # Last, so that it is sent once: SQS redelivers a check that fails.
         await send_request(backend, WatchRun(run.id, run.progress), watch_seconds)
     return state
+
+
+async def _with_all_segments(
+    run: Run, check: FoldRequest, folding: Folding, ctx: Context[JobState], per_message: int
+) -> Run:
+    """Resume the scatter of a run if it was requested or is stalled; return the run afterwards."""
+    backend = ctx.state.backend
+    if run.ended or not await _is_scatter_stalled(check, run, backend):
+        return run
+    try:
+        await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
+    except FanfoldError as error:
+        if (reason := _reason_not_scattered(error, run, ctx)) is None:
+            raise
+        await _Attempt(run, check, folding, backend, ctx).fail(reason)
+    return await backend.ledger.run(run.id) or run
 
 
 def _reason_not_scattered(error: FanfoldError, run: Run, ctx: Context[JobState]) -> str | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from fanfold._jobs.deliveries import END, FAILURE, Deliveries
+from fanfold._jobs.deliveries import END, FAILURE, Deliveries, Event
 from fanfold._jobs.tally import Tally
 from fanfold._ports.run import Attempt, Hop, Marker
 
 MAX_ATTEMPTS: Final = 1_000_000
 """Attempts of which the details are kept: the first ones; all are counted."""
 _UNKNOWN: Final = -1
+_FIELDS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Ends:
         environment = self._environments.setdefault(marker.environment or "", len(self._environments))
         for position, segment in enumerate(marker.ids):
             hops, count = marker.hops.get(segment, 0), marker.receive_counts.get(segment, 1)
-            self.deliveries.add(segment, marker.gen, hops, count, END)
+            self.deliveries.add(segment, marker.gen, hops, Event(END, count, *marker.messages.get(segment, (0, 0))))
             if not 0 <= segment < len(self._is_done) or self._is_done[segment]:
                 continue
             self._is_done[segment] = 1
@@ -75,7 +76,7 @@ class Ends:
         for segment in marker.failed:
             hops, count = marker.hops.get(segment, 0), marker.receive_counts.get(segment, 1)
             if count:
-                self.deliveries.add(segment, marker.gen, hops, count, FAILURE)
+                self.deliveries.add(segment, marker.gen, hops, Event(FAILURE, count))
             if 0 <= segment < len(self._is_done) and not self._is_done[segment]:
                 self._gen[segment], self._hops[segment] = min(marker.gen, 65_535), min(hops, 65_535)
                 self._ended[segment] = marker.ended_at or _UNKNOWN
@@ -90,7 +91,7 @@ class Ends:
     def add_hop(self, hop: Hop) -> None:
         """Add the items and the time of a hop; call it after ``add``."""
         self.tally.add_hop(hop)
-        self.deliveries.add(hop.segment, hop.gen, hop.number, hop.receive_count, END)
+        self.deliveries.add(hop.segment, hop.gen, hop.number, Event(END, hop.receive_count, *hop.message))
         if 0 <= hop.segment < len(self._is_done) and self.tally.is_in_chain(hop, self._gen[hop.segment]):
             if self._items[hop.segment] != _UNKNOWN:
                 self._items[hop.segment] += hop.items
@@ -127,14 +128,14 @@ class Attempts:
         self._last = array("l", [_UNKNOWN]) * total
         self._numbers = array("Q")
         self._times = array("d")
-        self._texts: dict[tuple[str | int | None, ...], int] = {}
-        self._text_list: list[tuple[str | int | None, ...]] = []
+        self._texts: dict[tuple[Any, ...], int] = {}
+        self._text_list: list[tuple[Any, ...]] = []
 
     def add(self, attempt: Attempt) -> None:
         """Add an attempt; one of a segment outside the run is ignored."""
-        if not 0 <= attempt.segment < len(self._last) or len(self._numbers) >= 5 * MAX_ATTEMPTS:
+        if not 0 <= attempt.segment < len(self._last) or len(self._numbers) >= _FIELDS * MAX_ATTEMPTS:
             return
-        place = len(self._numbers) // 5
+        place = len(self._numbers) // _FIELDS
         texts = (
             attempt.error,
             attempt.message,
@@ -146,7 +147,8 @@ class Attempts:
         number = self._texts.setdefault(texts, len(self._texts))
         if number == len(self._text_list):
             self._text_list.append(texts)
-        self._numbers.extend((attempt.segment, attempt.gen, attempt.hop, attempt.number, number))
+        fields = (attempt.segment, attempt.gen, attempt.hop, attempt.number, number, attempt.tag, attempt.earlier)
+        self._numbers.extend(fields)
         self._times.extend((attempt.began_at, attempt.seconds))
         last = self._last[attempt.segment]
         if last == _UNKNOWN or self._order(last) <= self._order(place):
@@ -162,19 +164,20 @@ class Attempts:
         return [
             segment
             for segment, place in enumerate(self._last)
-            if place != _UNKNOWN and self._numbers[5 * place + 1] == gen
+            if place != _UNKNOWN and self._numbers[_FIELDS * place + 1] == gen
         ]
 
     def all(self) -> Iterator[Attempt]:
         """Yield the attempts."""
-        return map(self._at, range(len(self._numbers) // 5))
+        return map(self._at, range(len(self._numbers) // _FIELDS))
 
     def _order(self, place: int) -> tuple[int, float]:
-        return self._numbers[5 * place + 1], self._times[2 * place] + self._times[2 * place + 1]
+        return self._numbers[_FIELDS * place + 1], self._times[2 * place] + self._times[2 * place + 1]
 
     def _at(self, place: int) -> Attempt:
-        segment, gen, hop, number, texts = self._numbers[5 * place : 5 * place + 5]
-        return Attempt(segment, gen, hop, number, *self._times[2 * place : 2 * place + 2], *self._text_list[texts])  # type: ignore[arg-type] # as added
+        segment, gen, hop, number, texts, *message = self._numbers[_FIELDS * place : _FIELDS * (place + 1)]
+        times: list[Any] = [*self._times[2 * place : 2 * place + 2]]
+        return Attempt(segment, gen, hop, number, *times, *self._text_list[texts], *message)
 
 
 def _known(number: float) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from fanfold._jobs.deliveries import ATTEMPT
+from fanfold._jobs.deliveries import ATTEMPT, Event
 from fanfold._jobs.failure_groups import FailureGroup, groups_of
 from fanfold._jobs.run_columns import Attempts, Ends, SegmentEnd
 from fanfold._jobs.segment_count import total_of
@@ -131,7 +131,8 @@ async def read_details(run: Run, backend: Backend) -> RunDetails:
                 ends.tally.unreadable.append(batch)
                 continue
             for attempt in batch.attempts:
-                ends.deliveries.add(attempt.segment, attempt.gen, attempt.hop, attempt.number, ATTEMPT)
+                event = Event(ATTEMPT, attempt.number, attempt.tag, attempt.earlier)
+                ends.deliveries.add(attempt.segment, attempt.gen, attempt.hop, event)
                 attempts.add(attempt)
     ends.deliveries.count()
     return _details(run, backend.now(), ends, attempts, is_enqueued=counter.total is not None and run.enqueued)

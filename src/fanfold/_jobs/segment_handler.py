@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from fanfold import sources
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
-from fanfold._base.dead_letter import configured_max_receives, deliveries_of
+from fanfold._base.dead_letter import configured_max_receives, deliveries_of, earlier_deliveries, tag_of
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
 from fanfold._base.log_context import add_record_keys
@@ -207,11 +207,11 @@ async def process_segment(
             value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
         result = result_text(value, segment.source, check)
         bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
-    deliveries = deliveries_of(record)
+    deliveries, message = deliveries_of(record), (tag_of(record), earlier_deliveries(record))
     if rows.rest is not None:
         is_last = (segment.hop + 1) % (max_hops + 1) == 0  # a redrive has as many continuations again
-        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows, deliveries, timing, is_last)
-    return SegmentDone(segment, deliveries, result, rows.count, bad_rows, timing)
+        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows, deliveries, timing, message, is_last)
+    return SegmentDone(segment, deliveries, result, rows.count, bad_rows, timing, message)
 
 
 async def _call(function: SegmentFunction, rows: SegmentItems, context: SegmentContext, state: JobState) -> Any:

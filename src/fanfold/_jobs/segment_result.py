@@ -34,7 +34,7 @@ class SegmentDone:
     segment: Segment
     """The segment."""
     receive_count: int
-    """Deliveries of the segment in this hop, also in messages that its message replaces."""
+    """Deliveries of the segment in this hop, those of messages that its message replaces included."""
     result: str
     """The handler's return value, as JSON text."""
     items: int
@@ -43,6 +43,8 @@ class SegmentDone:
     """The bad rows that were collected; None if there are none."""
     timing: Timing | None = None
     """When the handler started, and how long it took; None if unknown."""
+    message: Sequence[int] = (0, 0)
+    """Tag of its message, 0 if unknown, and deliveries of messages that it replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class SegmentStopped:
     """Deliveries of its message."""
     timing: Timing | None = None
     """When the handler started, and how long it took; None if unknown."""
+    message: Sequence[int] = (0, 0)
+    """Tag of its message, 0 if unknown, and deliveries of messages that it replaces."""
     is_last: bool = False
     """True if the segment has used its continuations: it fails, and only a redrive continues it."""
 

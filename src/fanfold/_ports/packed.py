@@ -19,7 +19,7 @@ MAX_ATTEMPTS_BYTES: Final = 300_000
 """Maximum size of the packed attempts of a batch; an item of DynamoDB holds at most 400 KB."""
 _MAX_NUMBER: Final = 2**53
 """Numbers are below this: greater ones are not exact in other JSON parsers."""
-_ROW: Final = 5
+_ROW: Final = 7
 
 
 def pack(value: Any) -> bytes:
@@ -110,10 +110,12 @@ def unpack_attempts(name: str, gen: int, data: bytes | str) -> FailedBatch:
                 count_of(begin) / 1_000,
                 count_of(milliseconds) / 1_000,
                 **shared,
+                tag=count_of(tag),
+                earlier=count_of(earlier),
             )
             for group in unpack(data)
             for shared in [_shared_in(group)]
-            for segment, hop, number, begin, milliseconds in _rows_in(group)
+            for segment, hop, number, begin, milliseconds, tag, earlier in _rows_in(group)
         ]
     except (TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
         raise LedgerError(f"the ledger holds attempts that cannot be read: {error}") from error
@@ -144,7 +146,7 @@ def _groups(attempts: Sequence[Attempt], *, most_messages: int) -> Iterator[list
 
 def _row_of(attempt: Attempt) -> list[int]:
     times = round(attempt.began_at * 1_000), max(0, round(attempt.seconds * 1_000))
-    return [attempt.segment, attempt.hop, attempt.number, *times]
+    return [attempt.segment, attempt.hop, attempt.number, *times, attempt.tag, attempt.earlier]
 
 
 def _rows_in(group: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -182,6 +182,9 @@ class Marker:
     """Reasons by segment, for segments that failed permanently."""
     receive_counts: Mapping[int, int] = field(default_factory=dict)
     """Deliveries by segment, unless it is 1; 0 for a segment that failed in a delivery that a hop counts."""
+    messages: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """Tag of the message and deliveries of messages that it replaces, by segment, for segments that are done in a later
+    delivery than the first."""
     hops: Mapping[int, int] = field(default_factory=dict)
     """Number of hops by segment, for segments that were continued before they were done or failed; the hops hold
     partial results. A segment that failed can continue from its last hop."""
@@ -220,7 +223,9 @@ class Hop:
     bad_rows: BadRows | None = None
     """The bad rows among the rows it has read; None if there are none."""
     receive_count: int = 1
-    """Deliveries of the message of this hop."""
+    """Deliveries of this hop so far, those of messages that its message replaces included."""
+    message: Sequence[int] = (0, 0)
+    """Tag of its message, 0 if unknown, and deliveries of messages that it replaces."""
     began_at: float | None = None
     """When its handler started; seconds since 1970. None if unknown."""
     seconds: float | None = None
@@ -257,6 +262,10 @@ class Attempt:
     """Log stream of the execution environment; None outside Lambda."""
     max_number: int | None = None
     """Deliveries after which the queue moves the message to its dead-letter queue; None if unknown."""
+    tag: int = 0
+    """Identifies the message among those of the segment, from 1; 0 if unknown."""
+    earlier: int = 0
+    """Deliveries, among ``number``, of messages that this one replaces."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,8 @@ def marker_item(marker: Marker) -> dict[str, Any]:
         item["failed"] = {"S": json.dumps(dict(marker.failed))}
     if marker.receive_counts:
         item["receive_counts"] = {"S": json.dumps(dict(marker.receive_counts))}
+    if marker.messages:
+        item["messages"] = {"S": json.dumps({segment: list(message) for segment, message in marker.messages.items()})}
     if marker.hops:
         item["hops"] = {"S": json.dumps(dict(marker.hops))}
     if marker.bad_rows:
@@ -168,6 +170,7 @@ def marker_of(item: Mapping[str, Any]) -> Marker:
         results_key=item["results_key"]["S"] if "results_key" in item else None,
         failed=_by_segment(item, "failed", str),
         receive_counts=_by_segment(item, "receive_counts", count_of),
+        messages=_by_segment(item, "messages", _message),
         hops=_by_segment(item, "hops", count_of),
         bad_rows=_by_segment(item, "bad_rows", _bad_rows),
         **ends,
@@ -197,6 +200,7 @@ def hop_item(hop: Hop) -> dict[str, Any]:
         "rest": {"S": json.dumps(hop.rest)},
         "items": number(hop.items),
         "receive_count": number(hop.receive_count),
+        "message": {"S": json.dumps(list(hop.message))},
         "expires_at": number(expiry()),
     }
     for name in ("result", "results_key", "environment"):
@@ -230,6 +234,7 @@ def hop_of(item: Mapping[str, Any]) -> Hop:
         rest=_object(item["rest"]["S"]),
         items=count_of(int(item["items"]["N"])),
         receive_count=count_of(int(item["receive_count"]["N"])),
+        message=_message(json.loads(item["message"]["S"])),
         bad_rows=_bad_rows(json.loads(item["bad_rows"]["S"])) if "bad_rows" in item else None,
         **texts,
         **times,
@@ -258,6 +263,11 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{text[:80]!r} is not a JSON object")
     return value
+
+
+def _message(value: Any) -> tuple[int, int]:
+    tag, earlier = value
+    return count_of(tag), count_of(earlier)
 
 
 def _bad_rows(value: Any) -> BadRows:

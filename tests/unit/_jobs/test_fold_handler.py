@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from failing import RefusingQueue
+from failing import RefusingQueue, Scripted
 from fanfold import Job, Ranges
 from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import watch
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
-from fanfold.errors import FanfoldError
+from fanfold.errors import FanfoldError, ServiceError
+from fanfold.inmemory import InMemoryQueue
 from harness import Bench, started
 from numbers_job import NUMBERS, all_of, make_job
 
@@ -141,3 +142,26 @@ async def test_a_check_that_fails_does_not_end_a_run_whose_segments_have_not_end
     broken = False
     await bench.settle()
     assert await bench.output() == list(range(100))
+
+
+async def test_a_run_is_watched_although_checks_fail_until_the_queue_gives_up_on_them():
+    """The ledger refuses the fold function; the run ends some time after that is fixed."""
+    fails = True
+
+    def gate(operation: str) -> None:
+        if fails and operation == "before counter":
+            raise ServiceError("not authorized", code="AccessDeniedException", transient=False)
+
+    bench = Bench(make_job(watch_seconds=60), numbers_jsonl=NUMBERS)
+    given_up = InMemoryQueue(visibility_timeout=30, clock=bench.clock)
+    queue = InMemoryQueue(visibility_timeout=30, max_receive_count=5, dead_letter_queue=given_up, clock=bench.clock)
+    bench.plain = replace(bench.plain, fold_queue=queue)
+    bench.backend = replace(bench.plain, ledger=Scripted(bench.plain.ledger, gate))
+    await (await started(bench)).work()
+    for _ in range(40):
+        await bench.pump(queue, bench.job.fold_handler)
+        bench.clock.advance(31)
+    assert len(given_up) > 2
+    fails = False
+    await bench.settle()
+    assert (await bench.run()).state == "SUCCEEDED"

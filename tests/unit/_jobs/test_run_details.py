@@ -31,7 +31,7 @@ async def details_of(total: int, *entries: Marker | Hop | FailedBatch, gen: int 
 
 async def test_a_failed_attempt_is_known_before_the_segment_has_ended():
     """The group states the error, the place, and how many attempts are left."""
-    attempts = [replace(LATE, segment=segment, number=segment + 1) for segment in (0, 1)]
+    attempts = [replace(LATE, segment=segment, number=segment + 1, tag=segment + 1) for segment in (0, 1)]
     details = await details_of(3, FailedBatch("a", 0, attempts))
     (group,) = details.failing_now
     assert (details.failing, details.failed, details.deliveries, details.retries) == (2, 0, 3, 1)
