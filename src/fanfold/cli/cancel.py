@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from typing import Final
 
 import anyio
 
@@ -12,6 +14,11 @@ from fanfold.cli import options
 from fanfold.cli.backend import deployed_backend
 from fanfold.cli.confirm import confirm
 from fanfold.cli.status import about
+
+_EFFECT: Final = (
+    "Queued segments will be acknowledged without work, handlers that are running will end,\n"
+    "and no output will be committed."
+)
 
 
 def cancel_run(run: options.Run, yes: options.Yes = False, as_json: options.Json = False) -> None:
@@ -28,6 +35,8 @@ def cancel_run(run: options.Run, yes: options.Yes = False, as_json: options.Json
     """
     current, counter = anyio.run(_read, run)
     if current.state != RunState.CANCELLED:
+        if not as_json:
+            print(_EFFECT, file=sys.stderr)
         confirm(f"Cancel run {run} of {current.job} ({current.state}, {_ended(counter)})?", yes=yes)
     cancelled = anyio.run(_cancel, current)
     if as_json:

@@ -42,7 +42,7 @@ def redrive_command(
         None, "Send to this queue.", "--to", metavar="QUEUE", show_default="the queue that each message came from"
     ),
     where: str | None = _queue_option(None, "Only messages with this text in their reason.", metavar="REASON"),
-    rate: float = _queue_option(100.0, "Maximum number of messages per second.", min=LEAST_RATE, metavar="N"),
+    rate: float = _queue_option(100.0, "Maximum number of messages per second.", min=LEAST_RATE, metavar="RATE"),
     region: options.QueueRegion = None,
     follow: bool = _run_option(True, "Wait until the run ends, with a progress bar.", "--watch/--no-watch"),
     within: float = _run_option(3600.0, "Maximum time to wait with --watch.", min=1, metavar="SECONDS"),
@@ -107,6 +107,8 @@ def _redrive_run(
         document = anyio.run(_redrive, run, chosen, display if follow else None, within)
     if as_json:
         print(json.dumps(document))
+    elif not follow:
+        print(f"run {run}: {counted(document['redriven'], 'segment')} enqueued again")
     if follow and document["state"] != RunState.SUCCEEDED:
         raise FanfoldError(f"run {run} ended as {document['state']} again. Run `fanfold status {run}` for the reasons")
 

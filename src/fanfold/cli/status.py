@@ -128,7 +128,8 @@ async def _bad_rows(run_id: str, backend: Backend) -> str:
 async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
     run = (await failures_of(run_id, backend)).run
     if run.output is None:
-        raise FanfoldError(f"run {run_id} is {run.state} and has no output yet. Run `fanfold status {run_id} --watch`")
+        follow = f"fanfold redrive {run_id}" if run.ended else f"fanfold status {run_id} --watch"
+        raise FanfoldError(f"run {run_id} is {run.state} and has no output. Run `{follow}`")
     if failures:
         if not run.failed:
             raise FanfoldError(f"run {run_id} has no failures")

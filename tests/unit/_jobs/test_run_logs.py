@@ -58,7 +58,7 @@ LOGS = Logs(
     (0, "s1", "START RequestId: r1 Version: $LATEST"),
     (1, "s1", "a line without ids"),
     (2, "s1", MINE),
-    (2, "s2", OTHER),
+    (2, "s1", OTHER),
     (3, "s1", NEXT),
     (4, "s1", "ERROR run run-1 , segment 4 failed"),
     (5, "s1", "REPORT RequestId: r1 Duration: 5 ms"),
@@ -91,7 +91,9 @@ async def test_without_an_attempt_the_lines_that_name_a_segment_are_found():
 async def test_the_lines_of_a_segment_that_succeeded_are_those_of_its_environment_at_that_time():
     """If the ledger knows when and where its handler ran."""
     marker = Marker("m", 0, ids=[5], items=[1], began_at=[BEGAN + 0.5], seconds=[1.0], environment="s1")
-    assert await texts(await details_of(marker=marker), {5}, LOGS) == ["a line without ids"]
+    details = await details_of(marker=marker)
+    assert await texts(details, {5}, LOGS) == ["a line without ids"]
+    assert await texts(details, {6}, LOGS) == []
     assert await texts(await details_of(marker=replace(marker, environment=None)), {5}, LOGS) == []
 
 
@@ -104,6 +106,14 @@ async def test_invocations_are_recognized_in_the_json_format_too_and_concurrent_
     odd = [json.dumps({"type": "platform.start", "record": []}), "{torn", "{}" * 3, "[1]"]
     logs = Logs(*((number, "s", text) for number, text in enumerate([start, *odd, "mine", other, "not mine", report])))
     assert await texts(await details_of(attempt(3, "r1")), {3}, logs) == [start, *odd, "mine", report]
+
+
+async def test_an_invocation_without_a_start_line_has_no_lines():
+    """They have expired, or have not arrived yet; the log of the invocation may also end without a report."""
+    logs = Logs((0, "s", "ERROR r1 failed"))
+    assert await texts(await details_of(attempt(3, "r1")), {3}, logs) == []
+    logs = Logs((0, "s", "START RequestId: r1 "), (1, "s", "killed"))
+    assert await texts(await details_of(attempt(3, "r1")), {3}, logs) == ["START RequestId: r1 ", "killed"]
 
 
 async def test_the_number_of_lines_is_bounded():
