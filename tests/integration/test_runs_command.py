@@ -118,7 +118,7 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     shown = fanfold("status", "r-1", **variables)
     assert (shown.returncode, shown.stderr) == (0, "")
     done = fanfold("run", "app:job", "--run", "r-1", "--params", '{"broken": []}', folder=BROKEN, **variables)
-    assert "run r-1 was started with params " in only_line(done.stderr)
+    assert "run r-1 was started with other params; these differ: " in only_line(done.stderr)
     done = fanfold("run", "app:job", "--run", "r-1", "--json", folder=BROKEN, **variables)
     assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "SUCCEEDED")
 

@@ -131,11 +131,11 @@ def environment_of(batch: BatchContext[Any]) -> str | None:
     return _text_or_none(getattr(batch.lambda_context, "log_stream_name", None))
 
 
-def attempt_outside_lambda(segment: int, number: int, timing: Timing, error: BaseException) -> Attempt:
-    """Return the failed attempt of a segment in an inline run."""
+def attempt_outside_lambda(segment: int, timing: Timing, error: BaseException) -> Attempt:
+    """Return the first failed attempt of a segment in an inline run."""
     texts = _texts_of(error, Deadline.never())
     times = round(timing.began_at, 3), round(timing.seconds, 3)
-    return Attempt(segment, 0, 0, number, *times, *texts, place=_place_of(error.__traceback__))
+    return Attempt(segment, 0, 0, 1, *times, *texts, place=_place_of(error.__traceback__))
 
 
 def _texts_of(error: BaseException, deadline: Deadline) -> tuple[str, str]:
