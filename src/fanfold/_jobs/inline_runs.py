@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from fanfold._jobs.inline import DATABASE_FILE, OUTPUT_FILE
+from fanfold._jobs.inline import DATABASE_FILE
 from fanfold._ports.run import RunState
 from fanfold._ports.run_list import RunSummary
 from fanfold.errors import ConfigurationError
@@ -42,11 +42,10 @@ def _summary_of(file: Path) -> RunSummary:
             if row is None:
                 return RunSummary(name, "", INCOMPLETE, created_at)
             run = json.loads(row[0])
+            end = database.execute("SELECT state, ended_at FROM run_end").fetchone()
             (failed,) = database.execute("SELECT count(*) FROM failures").fetchone()
     except (sqlite3.Error, ValueError, UnicodeError) as error:
         is_running = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
         return RunSummary(name, "", RunState.RUNNING if is_running else UNREADABLE, created_at)
-    output = file.parent / OUTPUT_FILE
-    state = RunState.FAILED if failed else RunState.SUCCEEDED if output.exists() else INCOMPLETE
-    ended_at = output.stat().st_mtime if state == RunState.SUCCEEDED else None
+    state, ended_at = end or (INCOMPLETE, None)
     return RunSummary(name, run["job"], state, run["created_at"], ended_at=ended_at, failed=failed)
