@@ -77,7 +77,7 @@ LAYERS: Final = [
     ("testing bench init", "tools"),
     ("_stack", "the local AWS"),
     ("_replay _report", "the mapping; a run's page"),
-    ("powertools _worker _jobs", "entry points, jobs"),
+    ("powertools _worker _dead_letters _jobs", "entry points, jobs"),
     ("_consumer payloads", "one batch"),
     ("sources sinks inmemory aws", "adapters"),
     ("idempotency logs otel capture folds+_folds protocols", "for users"),

@@ -17,7 +17,7 @@ LAYERS = [  # lowest first; packages of one layer do not import each other
     "idempotency logs otel capture folds+_folds protocols",
     "sources sinks inmemory aws",
     "_consumer payloads",
-    "powertools _worker _jobs",
+    "powertools _worker _dead_letters _jobs",
     "_replay _report",
     "_stack",
     "testing bench init",

@@ -74,6 +74,15 @@ def assert_status_and_report_name_what_failed(variables: dict[str, str], page: P
     assert "fanfold redrive r-1 --only 3,7" in page.read_text()
 
 
+def assert_failures_are_logged(variables: dict[str, str]) -> None:
+    """Show the log lines of the invocations in which segments have failed."""
+    done = fanfold("logs", "r-1", "--failed", **variables)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert " START RequestId: " in lines[0]
+    assert any("(it is broken)" in line for line in lines)
+
+
 def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, variables, received, tmp_path: Path):
     """Each command suggests the next one."""
     params = json.dumps({"broken": [3, 7], "fixed": str(tmp_path / "fixed")})
@@ -83,6 +92,7 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
 
     assert_status_and_report_name_what_failed(variables, tmp_path / "run.html")
 
+    assert_failures_are_logged(variables)
     done = fanfold("results", "r-1", **variables)
     assert "Use --failures to export the failures" in only_line(done.stderr)
     done = fanfold("results", "r-1", "--failures", **variables)

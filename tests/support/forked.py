@@ -19,7 +19,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-COMMANDS = ("bench", "bench_estimate", "capture", "check", "init", "replay", "run", "run_here", "show", "status")
+COMMANDS = (
+    *("bench", "bench_estimate", "cancel", "capture", "check", "init", "redrive", "replay", "run", "run_here", "runs"),
+    *("logs", "show", "status"),
+)
 IMPORTED = ("asyncio", "typer.rich_utils", "fanfold.cli.app", *(f"fanfold.cli.{name}" for name in COMMANDS))
 _LARGEST_REQUEST = 1 << 20
 

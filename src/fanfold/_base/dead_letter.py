@@ -53,6 +53,20 @@ def original_id_in(record: Record) -> str | None:
     return _text_in(record, "message_id")
 
 
+def queue_in(record: Record) -> str | None:
+    """Return the ARN of a dead letter's source queue; None if SQS moved it by its redrive policy."""
+    return _text_in(record, "queue")
+
+
+def original_of(record: Record) -> Record:
+    """Return a dead letter as it was in its source queue: without the attribute, and with those that exceeded ten."""
+    attributes = {name: value for name, value in record.message_attributes.items() if name != ATTRIBUTE}
+    overflow = _field_in(record, "attributes")
+    if isinstance(overflow, dict):
+        attributes = {**overflow, **attributes}
+    return Record({**record.raw, "messageAttributes": attributes})
+
+
 def deliveries_of(record: Record) -> int:
     """Return how often the content of a message was delivered so far, also in messages that it replaces; from 1."""
     return record.receive_count + earlier_deliveries(record)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from fanfold._base.message_shape import shape_of
 from fanfold._ports.run import Attempt
-
-_NUMBERS: Final = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+(?:\.\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +73,3 @@ def _group(segments: list[int], last: Mapping[int, Attempt | None], reasons: Map
         max_attempts=known[0].max_number if known else None,
         example=last[segments[0]],
     )
-
-
-def shape_of(message: str) -> str:
-    """Return a message with ``#`` in place of each number, so that messages that differ only in numbers are equal."""
-    return _NUMBERS.sub("#", message)

@@ -39,7 +39,14 @@ from fanfold._jobs.segment_result import reason_of
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
-from fanfold.errors import ConfigurationError, FanfoldError, LedgerError, ObjectMissingError, SegmentError
+from fanfold.errors import (
+    ConfigurationError,
+    FanfoldError,
+    FenceLostError,
+    LedgerError,
+    ObjectMissingError,
+    SegmentError,
+)
 from fanfold.sources.bad_rows import excess_of
 
 LEASE_SLACK_SECONDS: Final = 5.0
@@ -270,6 +277,11 @@ class _Attempt:
             raise Retry(f"run {run.id} is being folded by another invocation", after=lease)
         try:
             return await self._fold(collected, fence, broken)
+        except FenceLostError:
+            current = await ledger.run(run.id)
+            if current is None or current.state != RunState.CANCELLED:
+                raise
+            return current.state
         except BaseException:
             with contextlib.suppress(FanfoldError):  # so that the next attempt does not have to wait for the lease
                 await ledger.release(run.id, fence=fence)
@@ -291,7 +303,7 @@ class _Attempt:
         if self._is_tolerated(collected.tally):
             state, output = RunState.SUCCEEDED, f"{run.prefix()}/output.json"
             if isinstance(loaded, Tree | Results) and broken is None:
-                broken = await self._unless_broken(self._commit_output(output, loaded))
+                broken = await self._unless_broken(self._commit_output(output, loaded, fence))
             if broken:
                 state, output = RunState.FAILED, f"{run.prefix()}/fold-failure.json"
                 await commit(output, {"fold": broken.reason}, backend)
@@ -322,10 +334,14 @@ class _Attempt:
             return tree
         return await collected.results()
 
-    async def _commit_output(self, key: str, results: Tree | Results) -> None:
+    async def _commit_output(self, key: str, results: Tree | Results, fence: int) -> None:
         run, backend, fold = self.run, self.backend, self.folding.function
         if isinstance(results, Tree):
             with results_of(await remaining_results(run, results, backend)) as remaining:
-                await commit(key, await apply(fold, remaining), backend)
+                output = await apply(fold, remaining)
         else:
-            await commit(key, await apply(fold, results), backend)
+            output = await apply(fold, results)
+        current = await backend.ledger.run(run.id)
+        if current is None or (current.state, current.fence) != (RunState.FOLDING, fence):
+            raise FenceLostError(f"run {run.id}: the fold was cancelled, or another invocation has taken it over")
+        await commit(key, output, backend)

@@ -18,7 +18,7 @@ from fanfold._jobs.tally import Redo, redo_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
-from fanfold._ports.run import Run, check_name
+from fanfold._ports.run import Run, RunState, check_name
 from fanfold.errors import ConfigurationError, LedgerError
 
 CHECKPOINT_SEGMENTS: Final = 1_000
@@ -35,7 +35,7 @@ class ScatterResult:
     """Number of segments; if not complete, the number enqueued so far."""
     complete: bool = True
     """True if all segments are enqueued. If not, the deadline was reached, and the fold function plans and enqueues the
-    rest."""
+    rest; or the run was cancelled."""
 
 
 def request_of(event: Any, context: Any) -> tuple[dict[str, Any], str]:
@@ -89,7 +89,7 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
     run = await planning.pin(job, source, check_name(run_id, "run"), params)
     if run.ended:
         counter = await backend.ledger.counter(run.id)
-        return ScatterResult(run.id, counter.total or 0)
+        return ScatterResult(run.id, counter.total or 0, complete=run.state != RunState.CANCELLED)
     if not planning.watched:
         # Before the first segment: if this scatter dies, the fold function still checks the run.
         await send_request(backend, WatchRun(run.id), watch_seconds)
@@ -117,6 +117,8 @@ async def resume_scatter(
     """
     planning = Planning(backend, deadline)
     run = await planning.resume(run)
+    if run.ended:  # someone has cancelled it
+        return ScatterResult(run.id, run.position, complete=False)
     if not run.is_planned:
         return await _plan_later(run, planning, backend)
     return await _enqueue_rest(run, backend, deadline, per_message=per_message, progress=progress)
@@ -151,13 +153,14 @@ async def _enqueue_rest(
         return min(run.position + accepted * per_message, drawn)
 
     async def on_accepted(accepted: int) -> None:
-        nonlocal checkpointed
+        nonlocal checkpointed, stopped
         position = segments_in(accepted)
         if progress is not None:
             progress(position)
         if position - checkpointed >= CHECKPOINT_SEGMENTS:
             checkpointed = position
-            await backend.ledger.checkpoint(run.id, position, gen=run.gen)
+            if not await backend.ledger.checkpoint(run.id, position, gen=run.gen):
+                stopped = True
 
     def should_stop() -> bool:
         nonlocal stopped
@@ -169,8 +172,15 @@ async def _enqueue_rest(
             backend.work_queue, messages(), on_accepted=on_accepted, should_stop=should_stop, sleep=backend.sleep
         )
     )
-    await backend.ledger.checkpoint(run.id, position, gen=run.gen)
-    if stopped:
+    return await _stopped_at(position, run, backend, is_complete=not stopped)
+
+
+async def _stopped_at(position: int, run: Run, backend: Backend, *, is_complete: bool) -> ScatterResult:
+    """Record how many segments are enqueued, and request what follows, unless the run was cancelled or redriven."""
+    if not await backend.ledger.checkpoint(run.id, position, gen=run.gen):
+        logger.info("run %s: cancelled or redriven after %d segments were enqueued", run.id, position)
+        return ScatterResult(run.id, position, complete=False)
+    if not is_complete:
         await send_request(backend, ResumeScatter(run.id))
         logger.info("run %s: %d segments enqueued; the fold function enqueues the rest", run.id, position)
         return ScatterResult(run.id, position, complete=False)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold._ports.run_list import Place, RunPage
 
 
 class Ledger(Protocol):
@@ -24,16 +25,41 @@ class Ledger(Protocol):
         """Return the current state of a run; None if it does not exist."""
         ...
 
-    async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
-        """Replace the plan of a run, if ``step - 1`` plans have been written.
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunPage:
+        """Return the newest runs, in order. A run whose state has just changed may be missing or in its former state.
 
-        Returns:
-            True if the plan is stored; False if another one with this number or a higher one is.
+        Args:
+            state: Only runs in this state; None for all.
+            limit: Maximum number of runs, at least 1.
+            after: Only runs that follow this place in the list; None for the newest.
+
+        Raises:
+            ConfigurationError: If the ledger cannot list its runs.
         """
         ...
 
-    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Store how many segments of a generation have been enqueued; the number never decreases."""
+    async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
+        """Replace the plan of a run that is RUNNING, if ``step - 1`` plans have been written.
+
+        Returns:
+            True if the plan is stored; False if another one with this number or a higher one is, or the run has ended.
+        """
+        ...
+
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> bool:
+        """Store how many segments of a generation have been enqueued; the number never decreases.
+
+        Returns:
+            False if the scatter has to stop: the run is cancelled, or in another generation.
+        """
+        ...
+
+    async def cancel(self, run_id: str, *, gen: int, ended_at: float) -> bool:
+        """Cancel a generation of a run that has not ended, in one write.
+
+        Returns:
+            True if the run is cancelled; False if it has ended, or is in another generation.
+        """
         ...
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:

@@ -57,11 +57,13 @@ class RunState(StrEnum):
     FAILED = "FAILED"
     """More segments failed permanently than are tolerated, or the fold failed. The list of failures, or the reason, is
     committed instead of an output."""
+    CANCELLED = "CANCELLED"
+    """Someone has cancelled the run: queued segments are acknowledged without work, and no output is committed."""
 
     @property
     def is_final(self) -> bool:
         """True if only a redrive can change the state."""
-        return self in {RunState.SUCCEEDED, RunState.FAILED}
+        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)

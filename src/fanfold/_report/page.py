@@ -67,6 +67,11 @@ class RunPage:
         return self.retry.format(run=self.run.id)
 
     @property
+    def purpose(self) -> str:
+        """Purpose of the command."""
+        return "continue the run" if self.run.state == RunState.CANCELLED else "retry the failed segments"
+
+    @property
     def seconds_left(self) -> float | None:
         """Seconds until the last segment will have ended; None if that is unknown, or only failing ones are left."""
         details = self.details
@@ -224,7 +229,7 @@ def _fold(source: RunPage, columns: Columns) -> Sequence[tuple[str, str]]:
     elif run.state == RunState.SUCCEEDED:
         facts = [("state", "succeeded"), ("output", run.output or "-")]
     else:
-        reason = "too many segments failed" if run.failed else "the run was cancelled"
+        reason = "the run was cancelled" if run.state == RunState.CANCELLED else "too many segments failed"
         facts = [("state", f"not started, because {reason}")]
     last = max((columns.ended[row] for row in columns.of_generation(run.gen)), default=None)
     if last is not None and run.ended_at is not None:
@@ -235,6 +240,8 @@ def _fold(source: RunPage, columns: Columns) -> Sequence[tuple[str, str]]:
 
 
 def _fold_commands(source: RunPage) -> Sequence[Command]:
+    if source.run.state == RunState.CANCELLED:
+        return [("Continue the run:", source.command)]
     if not source.fold_failure:
         return []
     return [("Fix the cause, then retry the fold; segments are not repeated:", source.command)]

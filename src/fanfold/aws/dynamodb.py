@@ -8,7 +8,7 @@
 | ``RUN#<run>#<0..15>`` | ``HOP#<gen>#<id>#<hop>``| a segment's stop before the deadline; one write each      |
 | ``RUN#<run>#<0..15>`` | ``FAIL#<gen>#<batch>`` | failed attempts; one write per batch that has any        |
 
-``expires_at`` is the table's time-to-live attribute.
+``expires_at`` is the table's time-to-live attribute. The index ``runs-by-state`` lists the runs; see ``run_index``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold._ports.run_list import Place, RunPage
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.aws.ledger_items import (
@@ -36,6 +37,7 @@ from fanfold.aws.ledger_items import (
     run_item,
     run_of,
 )
+from fanfold.aws.run_index import newest_runs
 from fanfold.errors import FenceLostError, LedgerError, ServiceError
 
 _PARTITIONS: Final = 16
@@ -67,85 +69,96 @@ class DynamoDBLedger:
         response = await self._call("get_item", Key=_state_key(run_id), ConsistentRead=True)
         return run_of(response["Item"]) if "Item" in response else None
 
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunPage:
+        """Return the newest runs, by eventually consistent reads of the index."""
+        return await newest_runs(self._call, self._table, state=state, limit=limit, after=after)
+
     async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
         """Replace the plan of a run."""
-        try:
-            await self._call(
-                "update_item",
-                Key=_state_key(run_id),
-                UpdateExpression="SET #plan = :plan, plan_step = :step",
-                ConditionExpression="plan_step = :before",
-                ExpressionAttributeNames={"#plan": "plan"},
-                ExpressionAttributeValues={
-                    ":plan": {"S": json.dumps(plan)},
-                    ":step": number(step),
-                    ":before": number(step - 1),
-                },
-            )
-        except ServiceError as error:
-            if not is_conditional_check(error):
-                raise
-            await self._existing_run(run_id)
-            return False
-        return True
+        if await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET #plan = :plan, plan_step = :step",
+            ConditionExpression="plan_step = :before AND #s = :running",
+            ExpressionAttributeNames={"#plan": "plan", "#s": "state"},
+            ExpressionAttributeValues={
+                ":running": {"S": RunState.RUNNING},
+                ":plan": {"S": json.dumps(plan)},
+                ":step": number(step),
+                ":before": number(step - 1),
+            },
+        ):
+            return True
+        await self._existing_run(run_id)
+        return False
 
-    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Record how many segments have been enqueued."""
-        try:
-            await self._call(
-                "update_item",
-                Key=_state_key(run_id),
-                UpdateExpression="SET #p = :p",
-                ConditionExpression="attribute_exists(pk) AND #p < :p AND gen = :gen",
-                ExpressionAttributeNames={"#p": "position"},
-                ExpressionAttributeValues={":p": number(position), ":gen": number(gen)},
-            )
-        except ServiceError as error:
-            if not is_conditional_check(error):
-                raise
-            await self._existing_run(run_id)
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> bool:
+        """Record how many segments have been enqueued; return whether the scatter may continue."""
+        if await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET #p = :p",
+            ConditionExpression="attribute_exists(pk) AND #p < :p AND gen = :gen AND #s <> :cancelled",
+            ExpressionAttributeNames={"#p": "position", "#s": "state"},
+            ExpressionAttributeValues={
+                ":p": number(position),
+                ":gen": number(gen),
+                ":cancelled": {"S": RunState.CANCELLED},
+            },
+        ):
+            return True
+        run = await self._existing_run(run_id)
+        return run.gen == gen and run.state != RunState.CANCELLED
+
+    async def cancel(self, run_id: str, *, gen: int, ended_at: float) -> bool:
+        """Cancel a generation of a run that has not ended."""
+        if await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET #s = :cancelled, ended_at = :at",
+            ConditionExpression="gen = :gen AND #s IN (:running, :folding)",
+            ExpressionAttributeNames={"#s": "state"},
+            ExpressionAttributeValues={
+                ":cancelled": {"S": RunState.CANCELLED},
+                ":running": {"S": RunState.RUNNING},
+                ":folding": {"S": RunState.FOLDING},
+                ":at": number(ended_at),
+                ":gen": number(gen),
+            },
+        ):
+            return True
+        run = await self._existing_run(run_id)
+        return run.gen == gen and run.state == RunState.CANCELLED
 
     async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
         """Begin a generation."""
-        try:
-            await self._call(
-                "update_item",
-                Key=_state_key(run_id),
-                UpdateExpression="SET gen = :gen, #s = :running, #p = :zero, failed = :zero, redos = :redos, "
-                "redo = :redo REMOVE ended_at, #o, notified",
-                ConditionExpression="gen = :before AND #s IN (:succeeded, :failed)",
-                ExpressionAttributeNames={"#s": "state", "#p": "position", "#o": "output"},
-                ExpressionAttributeValues={
-                    ":gen": number(gen),
-                    ":before": number(gen - 1),
-                    ":running": {"S": RunState.RUNNING},
-                    ":succeeded": {"S": RunState.SUCCEEDED},
-                    ":failed": {"S": RunState.FAILED},
-                    ":zero": number(0),
-                    ":redos": {"S": json.dumps(list(redos))},
-                    ":redo": number(redo),
-                },
-            )
-        except ServiceError as error:
-            if not is_conditional_check(error):
-                raise
-            await self._existing_run(run_id)
-            return False
-        return True
+        if await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET gen = :gen, #s = :running, #p = :zero, failed = :zero, redos = :redos, "
+            "redo = :redo REMOVE ended_at, #o, notified",
+            ConditionExpression="gen = :before AND #s IN (:succeeded, :failed, :cancelled)",
+            ExpressionAttributeNames={"#s": "state", "#p": "position", "#o": "output"},
+            ExpressionAttributeValues={
+                ":gen": number(gen),
+                ":before": number(gen - 1),
+                ":running": {"S": RunState.RUNNING},
+                ":succeeded": {"S": RunState.SUCCEEDED},
+                ":failed": {"S": RunState.FAILED},
+                ":cancelled": {"S": RunState.CANCELLED},
+                ":zero": number(0),
+                ":redos": {"S": json.dumps(list(redos))},
+                ":redo": number(redo),
+            },
+        ):
+            return True
+        await self._existing_run(run_id)
+        return False
 
     async def notified(self, run_id: str, *, gen: int) -> None:
         """Record that the notification for the end of a generation was sent."""
-        try:
-            await self._call(
-                "update_item",
-                Key=_state_key(run_id),
-                UpdateExpression="SET notified = :yes",
-                ConditionExpression="gen = :gen",
-                ExpressionAttributeValues={":yes": {"BOOL": True}, ":gen": number(gen)},
-            )
-        except ServiceError as error:
-            if not is_conditional_check(error):
-                raise
+        await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET notified = :yes",
+            ConditionExpression="gen = :gen",
+            ExpressionAttributeValues={":yes": {"BOOL": True}, ":gen": number(gen)},
+        )
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""
@@ -345,6 +358,16 @@ class DynamoDBLedger:
             **optional,
         )
         return counter_of(response["Attributes"])
+
+    async def _update_if(self, **arguments: Any) -> bool:
+        """Update an item on a condition; return whether it was met."""
+        try:
+            await self._call("update_item", **arguments)
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+            return False
+        return True
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
         with map_errors(f"table {self._table}"):

@@ -27,7 +27,7 @@ LINE_SECONDS: Final = 5.0
 _TIMES: Final = "×"  # noqa: RUF001 - not a letter
 _BAR_WIDTH: Final = 34
 _SEGMENTS_CHARACTERS: Final = 60
-_COLORS: Final = {RunState.SUCCEEDED: "green", RunState.FAILED: "red"}
+_COLORS: Final = {RunState.SUCCEEDED: "green", RunState.FAILED: "red", RunState.CANCELLED: "yellow"}
 
 
 def status_view(source: RunPage) -> RenderableType:
@@ -137,6 +137,8 @@ def _next(source: RunPage) -> Iterator[tuple[str, RenderableType]]:
     if source.fold_failure:
         yield "fold failed", Text(source.fold_failure, "bold")
         yield "next", Text(f"fix the cause, then retry the fold: {source.command}")
+    elif run.state == RunState.CANCELLED:
+        yield "next", Text(f"continue the run: {source.command}")
     elif details.failed_groups and run.ended:
         command = retry_command(source, details.failed_groups[0])
         yield "next", Text(f"fix the cause, then retry: {command}")

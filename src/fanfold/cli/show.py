@@ -20,9 +20,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from fanfold._jobs.masking import masked
 from fanfold._jobs.report import Progress as RunProgress
 from fanfold._jobs.report import RunReport
-from fanfold._ports.run import RunState
+from fanfold._ports.run import Run, RunState
 
 
 class RunDisplay:
@@ -90,6 +91,11 @@ def _cell(value: object) -> str:
     return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 segment" or "2,000 segments"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def two_columns(title: str) -> Table:
     """Return an empty table of names and right-aligned values."""
     table = Table(title=title, title_justify="left", show_header=False)
@@ -115,3 +121,16 @@ def report_table(report: RunReport) -> Table:
     for segment, reason in report.failed.items():
         table.add_row(f"  segment {segment}", escape(reason))
     return table
+
+
+def about(run: Run) -> dict[str, Any]:
+    """Return a run as JSON."""
+    return {
+        "run": run.id,
+        "job": run.job,
+        "state": run.state,
+        "generation": run.gen,
+        "params": masked(run.params),
+        "output": run.output,
+        "failed": run.failed,
+    }

@@ -1,4 +1,4 @@
-"""``fanfold status``, ``fanfold redrive`` and ``fanfold results``."""
+"""``fanfold status`` and ``fanfold results``."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import anyio
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from fanfold._jobs.bad_rows import BAD_ROWS_FILE
-from fanfold._jobs.masking import masked
 from fanfold._jobs.output import file_in
-from fanfold._jobs.redrive import Failures, failures_of, redrive
-from fanfold._jobs.report import watch
+from fanfold._jobs.redrive import failures_of
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Run, RunState
+from fanfold._ports.run import RunState
 from fanfold._report.page import RunPage
 from fanfold._report.read_page import watch_pages
 from fanfold.cli import options, run_sources
-from fanfold.cli.arguments import segments_of, writing
+from fanfold.cli.arguments import writing
 from fanfold.cli.backend import deployed_backend
 from fanfold.cli.run_sources import read_run
 from fanfold.cli.run_status import status_view, watching_status
-from fanfold.cli.show import RunDisplay, watching
 from fanfold.cli.status_json import status_json
 from fanfold.errors import ConfigurationError, FanfoldError
 
@@ -63,8 +58,8 @@ def status_of(
     else:
         Console().print(status_view(source))
     if details.run.ended and details.run.state != RunState.SUCCEEDED:
-        why, what = (f": {source.fold_failure}", "the fold") if source.fold_failure else ("", "the failed segments")
-        raise FanfoldError(f"run {run} ended as {details.run.state}{why}. Run `{source.command}` to retry {what}")
+        why, what = (f": {source.fold_failure}", "retry the fold") if source.fold_failure else ("", source.purpose)
+        raise FanfoldError(f"run {run} ended as {details.run.state}{why}. Run `{source.command}` to {what}")
 
 
 async def _watch(run_id: str, within: float) -> RunPage:
@@ -73,58 +68,6 @@ async def _watch(run_id: str, within: float) -> RunPage:
             async for source in watch_pages(run_id, backend, within_seconds=within):
                 show(source)
     return source
-
-
-def redrive_run(
-    run: options.Run,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show the failed segments and their reasons; send nothing."),
-    only: str | None = typer.Option(
-        None, metavar="SEGMENTS", help="Retry only these of the failed segments, such as 3,17,20-25."
-    ),
-    follow: bool = typer.Option(True, "--watch/--no-watch", help="Wait until the run ends, with a progress bar."),
-    within: options.WatchWithin = 3600.0,
-    as_json: options.Json = False,
-) -> None:
-    """Retry the failed segments of a run that has ended.
-
-    Use it after you have fixed the cause. The command first shows the reasons of the failures. Successful segments
-    keep their results, and the run commits one more output. If a redrive is interrupted, run it again to resume it. If
-    only the fold failed, only the fold is retried.
-
-    Exit code 0 only if the run then succeeds, or with --dry-run.
-    """
-    chosen = None if only is None else segments_of(only)
-    failures = anyio.run(_failures, run)
-    if not as_json and failures.segments:
-        _show_failures(failures)
-    if dry_run:
-        if as_json:
-            print(json.dumps({**_about(failures.run), "would_redrive": failures.segments}))
-        else:
-            print(f"would retry {_segments(len(failures.segments))}; nothing was sent")
-        return
-    with watching() as display:
-        document = anyio.run(_redrive, run, chosen, display if follow else None, within)
-    if as_json:
-        print(json.dumps(document))
-    if follow and document["state"] != RunState.SUCCEEDED:
-        raise FanfoldError(f"run {run} ended as {document['state']} again. Run `fanfold status {run}` for the reasons")
-
-
-async def _failures(run_id: str) -> Failures:
-    async with deployed_backend() as backend:
-        return await failures_of(run_id, backend)
-
-
-async def _redrive(run_id: str, only: set[int] | None, display: RunDisplay | None, within: float) -> dict[str, Any]:
-    async with deployed_backend() as backend:
-        sent = await redrive(run_id, backend, only=only)
-        if display is not None:
-            display.step(f"run {run_id}: {_segments(sent.segments)} enqueued again")
-            async for progress in watch(backend, run_id, within_seconds=within):
-                display.run(progress)
-        run = (await failures_of(run_id, backend)).run
-        return {**_about(run), "redriven": sent.segments}
 
 
 def results_of(
@@ -195,31 +138,3 @@ async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
         )
         raise FanfoldError(f"run {run_id} is {run.state} and has no output. {where}")
     return bytes(await backend.get_result(run.output))
-
-
-def _about(run: Run) -> dict[str, Any]:
-    return {
-        "run": run.id,
-        "job": run.job,
-        "state": run.state,
-        "generation": run.gen,
-        "params": masked(run.params),
-        "output": run.output,
-        "failed": run.failed,
-    }
-
-
-def _segments(count: int) -> str:
-    return f"{count:,} segment{'' if count == 1 else 's'}"
-
-
-def _show_failures(failures: Failures) -> None:
-    table = Table(title=f"failed segments: {len(failures.segments):,}", title_justify="left")
-    table.add_column("segment", justify="right")
-    table.add_column("reason")
-    for segment, reason in list(failures.segments.items())[:_MAX_SHOWN]:
-        table.add_row(str(segment), escape(reason))
-    console = Console(stderr=True)
-    console.print(table)
-    if (more := len(failures.segments) - _MAX_SHOWN) > 0:
-        console.print(f"and {more:,} more. Run `fanfold results {failures.run.id} --failures`")

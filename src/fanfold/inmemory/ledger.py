@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold._ports.run_list import Place, RunPage, RunSummary, page_of
 from fanfold.errors import FenceLostError, LedgerError
 
 
@@ -28,19 +29,33 @@ class InMemoryLedger:
         """Return a run, or None if it does not exist."""
         return self._runs.get(run_id)
 
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunPage:
+        """Return the newest runs, in order."""
+        return page_of(map(_summary_of, self._runs.values()), state=state, limit=limit, after=after)
+
     async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
         """Replace the plan of a run."""
         run = self._existing_run(run_id)
-        if run.plan_step != step - 1:
+        if run.plan_step != step - 1 or run.state != RunState.RUNNING:
             return False
         self._runs[run_id] = replace(run, plan=plan, plan_step=step)
         return True
 
-    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Record how many segments have been enqueued."""
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> bool:
+        """Record how many segments have been enqueued; return whether the scatter may continue."""
         run = self._existing_run(run_id)
-        if run.gen == gen:
-            self._runs[run_id] = replace(run, position=max(run.position, position))
+        if run.gen != gen or run.state == RunState.CANCELLED:
+            return False
+        self._runs[run_id] = replace(run, position=max(run.position, position))
+        return True
+
+    async def cancel(self, run_id: str, *, gen: int, ended_at: float) -> bool:
+        """Cancel a generation of a run that has not ended."""
+        run = self._existing_run(run_id)
+        if run.gen != gen or run.ended:
+            return run.gen == gen and run.state == RunState.CANCELLED
+        self._runs[run_id] = replace(run, state=RunState.CANCELLED, ended_at=ended_at)
+        return True
 
     async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
         """Begin a generation."""
@@ -152,3 +167,7 @@ class InMemoryLedger:
     def _set_counter(self, run_id: str, counter: Counter) -> Counter:
         self._counters[run_id] = counter
         return counter
+
+
+def _summary_of(run: Run) -> RunSummary:
+    return RunSummary(run.id, run.job, run.state, run.created_at, run.gen, run.ended_at, run.failed)

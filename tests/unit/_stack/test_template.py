@@ -9,6 +9,7 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from fanfold._replay.deployed_settings import deployed_settings
+from fanfold.aws.run_index import INDEX, PROJECTED
 from fanfold.check.deployment import deployment_of
 
 ROOT = Path(__file__).parents[3]
@@ -66,6 +67,14 @@ def test_the_dead_letter_queue_retains_messages_longer_than_its_source_queue():
         PARAMETERS["RetentionSeconds"]["MaxValue"]
         < RESOURCES["DeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
     )
+
+
+def test_the_ledger_table_has_the_index_that_lists_the_runs():
+    """With the attributes that the list shows."""
+    (index,) = RESOURCES["LedgerTable"]["Properties"]["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == INDEX
+    assert [key["AttributeName"] for key in index["KeySchema"]] == ["state", "created_at"]
+    assert index["Projection"]["NonKeyAttributes"] == list(PROJECTED)
 
 
 def test_every_queue_and_the_bucket_are_encrypted_and_require_https():

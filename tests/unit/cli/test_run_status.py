@@ -9,7 +9,7 @@ from rich.console import Console
 from drawn_runs import DrawnRun, details_of
 from fanfold._jobs.run_details import Spread
 from fanfold._ports.run import RunState, Unreadable
-from fanfold._report.page import RunPage
+from fanfold._report.page import RunPage, page
 from fanfold.cli.run_status import LINE_SECONDS, StatusLines, progress_of, status_line, status_view
 from fanfold.cli.status_json import status_json
 
@@ -59,6 +59,16 @@ async def test_a_failed_fold_is_shown_with_its_reason_and_segments_do_not_count_
     assert "20: 20 done\n" in " ".join(text.split(" ")).replace("  ", "").replace(" \n", "\n") or "20: 20 done" in text
     assert "failed attempts" in text
     assert " failed," not in text.replace("0 failed attempts,", "")
+
+
+async def test_a_cancelled_run_is_shown_with_the_command_that_continues_it():
+    """The page has it, too."""
+    details = await details_of(DrawnRun(20, failing={3: KEY_ERROR}, state=RunState.RUNNING))
+    cancelled = replace(details.run, state=RunState.CANCELLED, ended_at=details.now)
+    source = RunPage(replace(details, run=cancelled))
+    assert "next         continue the run: fanfold redrive r-1" in shown(source)
+    assert "not started, because the run was cancelled" in page(source)
+    assert source.purpose == "continue the run"
 
 
 async def test_an_ended_run_shows_its_output_and_what_is_uneven():
