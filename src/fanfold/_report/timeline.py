@@ -125,7 +125,7 @@ def _bars(
         name = _name(columns, environment)
         figures = _figures(columns, members, axis, 1)
         rows.append(Row(short(name), name, figures, bars, max(lanes[environment]) + 1))
-    return Timeline(rows, "Each bar is a segment or a failed attempt; hover over it for its numbers.")
+    return Timeline(rows, "Each bar is a segment, a part of one, or a failed attempt; hover over it for its numbers.")
 
 
 def describe(columns: Columns, row: int, axis: TimeAxis) -> str:
