@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from fanfold.cli.backend import deployed_backend
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
 VARIABLE: Final = "FANFOLD_LOG_GROUPS"
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def logs_of(
@@ -57,7 +59,7 @@ def logs_of(
     else:
         for line in lines:
             time = datetime.fromtimestamp(line.at, UTC).astimezone().isoformat(" ", "milliseconds")[:23]
-            print(f"{time} {line.stream[-6:]} {line.text}")
+            print(f"{time} {line.stream[-6:]} {_printable(line.text)}")
         if has_more:
             print(f"There are more lines: add --limit {2 * most}")
     if not lines:
@@ -90,3 +92,8 @@ async def _details(run_id: str) -> RunDetails:
         if run is None:
             raise FanfoldError(f"run {run_id!r} is not in the ledger")
         return await read_details(run, backend)
+
+
+def _printable(text: str) -> str:
+    """Return a line without characters that control a terminal, except line breaks and tabs."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
