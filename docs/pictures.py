@@ -76,7 +76,7 @@ LAYERS: Final = [
     ("cli", "the command line"),
     ("testing bench init", "tools"),
     ("_stack", "the local AWS"),
-    ("_replay", "the event source mapping"),
+    ("_replay _report", "the mapping; a run's page"),
     ("powertools _worker _dead_letters _jobs", "entry points, jobs"),
     ("_consumer payloads", "one batch"),
     ("sources sinks inmemory aws", "adapters"),

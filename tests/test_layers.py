@@ -18,7 +18,7 @@ LAYERS = [  # lowest first; packages of one layer do not import each other
     "sources sinks inmemory aws",
     "_consumer payloads",
     "powertools _worker _dead_letters _jobs",
-    "_replay",
+    "_replay _report",
     "_stack",
     "testing bench init",
     "cli",

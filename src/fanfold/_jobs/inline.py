@@ -145,7 +145,8 @@ async def run_inline(
             await for_each(work, segments, concurrency=limit)
             failures.write()
             items, failed = database.items(), database.failures()
-            bad_rows = await _bad_rows(planned, database, state.backend, run_folder, is_complete=len(items) == total)
+            with _ending(database, backend, is_complete=False, failed=len(failed)):
+                bad_rows = await _bad_rows(planned, database, backend, run_folder, is_complete=len(items) == total)
         with _ending(database, backend, is_complete=len(items) == total, failed=len(failed)):
             if len(items) == total and not any(items.values()) and not job.allow_empty:
                 raise SourceError("the input has no items, and the job has allow_empty=False")
@@ -165,17 +166,21 @@ async def run_inline(
         )
 
 
-async def inline_details(folder: str | os.PathLike[str], run: str) -> RunDetails:
-    """Return the details of an inline run that was stored in a folder.
+async def inline_details(folder: str | os.PathLike[str], run: str) -> tuple[RunDetails, str | None]:
+    """Return the details of an inline run that was stored in a folder, and why it failed after its segments, or None.
 
     Raises:
         ConfigurationError: If there is none, or another process is running it.
     """
     file = Path(folder) / check_name(run, "run") / DATABASE_FILE
     if not file.is_file():
-        raise ConfigurationError(f"{file} does not exist: no run {run!r} was stored in {folder}")
+        raise ConfigurationError(
+            f"{folder} has no inline run {run!r}: use the folder in which `fanfold run --inline --output` stored it"
+        )
     with open_inline_database(file) as database:
-        return await _details(database, inmemory.backend())
+        details = await _details(database, inmemory.backend())
+        output = str(file.with_name(OUTPUT_FILE)) if details.run.state == RunState.SUCCEEDED else None
+        return replace(details, run=replace(details.run, output=output)), database.failure()
 
 
 async def _details(database: InlineRunDatabase, backend: Backend) -> RunDetails:
@@ -188,15 +193,15 @@ async def _details(database: InlineRunDatabase, backend: Backend) -> RunDetails:
 @contextmanager
 def _ending(database: InlineRunDatabase, backend: Backend, *, is_complete: bool, failed: int) -> Iterator[None]:
     """Store the end of the run: after the block, or if it raises."""
-    state = RunState.FAILED if failed else None
+    state, reason = RunState.FAILED if failed else None, None
     try:
         yield
         state = RunState.SUCCEEDED if is_complete else state
-    except BaseException:
-        state = RunState.FAILED
+    except BaseException as error:
+        state, reason = RunState.FAILED, str(error) or type(error).__name__
         raise
     finally:
-        database.end(state, backend.now(), failed)
+        database.end(state, backend.now(), failed, reason)
 
 
 @asynccontextmanager

@@ -21,6 +21,8 @@ from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissing
 
 DATABASE_BUCKET: Final = "_kept"
 """Placeholder for the results bucket; not a valid bucket name."""
+ENVIRONMENT: Final = "this process"
+"""Name of the execution environment of an inline run."""
 _CHUNK_BYTES: Final = 1_048_576
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS run (document TEXT);
@@ -31,7 +33,7 @@ _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS attempts (
         segment INTEGER, number INTEGER, began_at REAL, seconds REAL, error TEXT, message TEXT, place TEXT
     );
-    CREATE TABLE IF NOT EXISTS run_end (state TEXT, ended_at REAL, failed INTEGER);
+    CREATE TABLE IF NOT EXISTS run_end (state TEXT, ended_at REAL, failed INTEGER, reason TEXT);
     CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, etag TEXT, data BLOB);
 """
 
@@ -58,13 +60,18 @@ class InlineRunDatabase:
         document = {"run": run.id, **{name: getattr(run, name) for name in fields}}
         self._database.execute("INSERT INTO run VALUES (?)", (json.dumps(document),))
 
-    def end(self, state: RunState | None, ended_at: float, failed: int = 0) -> None:
-        """Store how a call that processed segments has ended; None when one begins."""
+    def end(self, state: RunState | None, ended_at: float, failed: int = 0, reason: str | None = None) -> None:
+        """Store how a call that processed segments has ended, and why it failed after them; None when one begins."""
         self._database.execute("BEGIN")
         self._database.execute("DELETE FROM run_end")
         if state is not None:
-            self._database.execute("INSERT INTO run_end VALUES (?, ?, ?)", (state, ended_at, failed))
+            self._database.execute("INSERT INTO run_end VALUES (?, ?, ?, ?)", (state, ended_at, failed, reason))
         self._database.execute("COMMIT")
+
+    def failure(self) -> str | None:
+        """Return why the run failed although its segments did not; None if that is not so."""
+        row = self._database.execute("SELECT reason FROM run_end").fetchone()
+        return None if row is None else row[0]
 
     def done(
         self, segment: int, result: str, items: int, bad_rows: BadRows | None = None, timing: Timing | None = None
@@ -162,6 +169,7 @@ class InlineLedger:
                 bad_rows={segment: bad_rows[segment]} if segment in bad_rows else {},
                 began_at=() if began is None else [began],
                 seconds=() if seconds is None else [seconds],
+                environment=ENVIRONMENT,
             )
         if failures := self._stored.failures():
             counts = {segment: max(1, self._stored.attempts(segment)) for segment in failures}
@@ -180,7 +188,7 @@ class InlineLedger:
         """Yield the failed attempts."""
         query = "SELECT segment, number, began_at, seconds, error, message, place FROM attempts"
         for segment, number, began, seconds, error, message, place in self._rows.execute(query):
-            attempt = Attempt(segment, 0, 0, number, began, seconds, error, message, place, tag=1)
+            attempt = Attempt(segment, 0, 0, number, began, seconds, error, message, place, None, ENVIRONMENT, tag=1)
             yield FailedBatch(f"{segment}-{number}", 0, [attempt])
 
 

@@ -27,6 +27,8 @@ class SegmentEnd:
     """Generation in which it ended."""
     began_at: float | None
     """When its handler started, in the last part; seconds since 1970. None if unknown."""
+    ended_at: float | None
+    """When it ended, or when its failure was recorded; seconds since 1970. None if unknown."""
     seconds: float | None
     """How long the handler took, in all parts; None if unknown."""
     attempts: int
@@ -39,6 +41,24 @@ class SegmentEnd:
     """Log stream of the execution environment; None if unknown."""
     reason: str | None
     """Why it failed permanently; None if it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPart:
+    """A part of a segment that stopped before the deadline."""
+
+    segment: int
+    """Number of the segment."""
+    gen: int
+    """Generation of the run."""
+    number: int
+    """Number of the part, from 1."""
+    began_at: float
+    """When its handler started; seconds since 1970."""
+    seconds: float
+    """How long it took."""
+    environment: str | None
+    """Log stream of the execution environment; None if unknown."""
 
 
 class Ends:
@@ -58,6 +78,8 @@ class Ends:
         self._items = array("q", [_UNKNOWN]) * total
         self._environment = array("L", bytes(array("L").itemsize * total))
         self._environments: dict[str, int] = {"": 0}
+        self._part_numbers = array("Q")
+        self._part_times = array("d")
 
     def add(self, marker: Marker) -> None:
         """Add the ends of a marker; the first end of a segment that is done stays."""
@@ -92,6 +114,10 @@ class Ends:
         """Add the items and the time of a hop; call it after ``add``."""
         self.tally.add_hop(hop)
         self.deliveries.add(hop.segment, hop.gen, hop.number, Event(END, hop.receive_count, *hop.message))
+        if 0 <= hop.segment < len(self._is_done) and hop.began_at is not None and hop.seconds is not None:
+            environment = self._environments.setdefault(hop.environment or "", len(self._environments))
+            self._part_numbers.extend((hop.segment, hop.gen, hop.number + 1, environment))
+            self._part_times.extend((hop.began_at, hop.seconds))
         if 0 <= hop.segment < len(self._is_done) and self.tally.is_in_chain(hop, self._gen[hop.segment]):
             if self._items[hop.segment] != _UNKNOWN:
                 self._items[hop.segment] += hop.items
@@ -101,6 +127,18 @@ class Ends:
     def ended_since(self, moment: float) -> int:
         """Return the number of segments that ended after a moment."""
         return sum(ended > moment for ended in self._ended)
+
+    def continued(self) -> tuple[int, int]:
+        """Return how many of the segments that have ended were continued, and the highest number of parts."""
+        return sum(map(bool, self._hops)), max(self._hops, default=0) + 1
+
+    def parts(self) -> Iterator[SegmentPart]:
+        """Yield the parts before the last of continued segments, in any order."""
+        environments = list(self._environments)
+        for place in range(len(self._part_times) // 2):
+            segment, gen, number, environment = self._part_numbers[4 * place : 4 * place + 4]
+            began, seconds = self._part_times[2 * place : 2 * place + 2]
+            yield SegmentPart(segment, gen, number, began, seconds, environments[environment] or None)
 
     def all(self) -> Iterator[SegmentEnd]:
         """Yield the end of each segment that has ended."""
@@ -112,6 +150,7 @@ class Ends:
                 segment=segment,
                 gen=self._gen[segment],
                 began_at=_known(self._began[segment]),
+                ended_at=_known(self._ended[segment]),
                 seconds=_known(self._seconds[segment]),
                 attempts=max(1, self.deliveries.by_segment[segment]),
                 parts=self._hops[segment] + 1,

@@ -11,7 +11,7 @@ from typing import Final
 
 from fanfold._jobs.deliveries import ATTEMPT, Event
 from fanfold._jobs.failure_groups import FailureGroup, groups_of
-from fanfold._jobs.run_columns import Attempts, Ends, SegmentEnd
+from fanfold._jobs.run_columns import Attempts, Ends, SegmentEnd, SegmentPart
 from fanfold._jobs.segment_count import total_of
 from fanfold._jobs.tally import hops_of, tally_of
 from fanfold._ports.backend import Backend
@@ -81,6 +81,10 @@ class RunDetails:
     """How evenly the items are spread; None if unknown."""
     seconds: Spread | None
     """How evenly the processing time is spread; None if unknown."""
+    continued: int
+    """Segments that have ended after continuations."""
+    most_parts: int
+    """Highest number of parts of a segment that has ended, at least 1."""
     bad_rows: int
     """Rows of done segments that could not be read and were collected."""
     rate: float | None
@@ -106,6 +110,21 @@ class RunDetails:
     def ends(self) -> Iterator[SegmentEnd]:
         """Yield the end of each segment that has ended, by number."""
         return self._ends.all()
+
+    def parts(self) -> Iterator[SegmentPart]:
+        """Yield the parts before the last of continued segments whose times are known, in any order."""
+        return self._ends.parts()
+
+    def recovered(self) -> list[FailureGroup]:
+        """Return the failures of segments that are done since, by their last failed attempt; largest group first."""
+        tally, failed = self._ends.tally, self._ends.tally.failed
+        segments = sorted(
+            segment
+            for gen in range(self.run.gen + 1)
+            for segment in self._attempts.last_of(gen)
+            if tally.has_ended(segment) and segment not in failed
+        )
+        return groups_of({segment: self._attempts.last(segment) for segment in segments}, {})
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield the failed attempts, in any order; at most ``MAX_ATTEMPTS``."""
@@ -143,6 +162,7 @@ def _details(run: Run, now: float, ends: Ends, attempts: Attempts, *, is_enqueue
     failed = tally.failed
     failing = [segment for segment in attempts.last_of(run.gen) if not tally.has_ended(segment)]
     rate = _rate(run, now, ends)
+    continued, most_parts = ends.continued()
     waits = not run.ended and tally.missing and rate
     return RunDetails(
         run=run,
@@ -162,6 +182,8 @@ def _details(run: Run, now: float, ends: Ends, attempts: Attempts, *, is_enqueue
         failed_groups=groups_of({segment: attempts.last(segment) for segment in failed}, failed),
         items=_spread({end.segment: end.items for end in ends.all() if end.items is not None}),
         seconds=_spread({end.segment: end.seconds for end in ends.all() if end.seconds is not None}),
+        continued=continued,
+        most_parts=most_parts,
         bad_rows=sum(bad.count for bad in tally.bad_rows),
         rate=rate,
         estimated_end=now + tally.missing / rate if waits and rate else None,

@@ -13,7 +13,7 @@ from fanfold._ports.run import Counter, Run, RunState
 from fanfold.cli import options
 from fanfold.cli.backend import deployed_backend
 from fanfold.cli.confirm import confirm
-from fanfold.cli.status import about
+from fanfold.cli.show import about
 
 _EFFECT: Final = (
     "Queued segments will be acknowledged without work, handlers that are running will end,\n"

@@ -21,8 +21,7 @@ from fanfold.cli.arguments import segments_of
 from fanfold.cli.backend import deployed_backend
 from fanfold.cli.confirm import confirm
 from fanfold.cli.redrive_dead_letters import Request, redrive_dead_letters
-from fanfold.cli.show import RunDisplay, counted, watching
-from fanfold.cli.status import about
+from fanfold.cli.show import RunDisplay, about, counted, watching
 from fanfold.errors import ConfigurationError, FanfoldError
 
 _MAX_SHOWN = 20

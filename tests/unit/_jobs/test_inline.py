@@ -347,10 +347,10 @@ async def test_an_inline_run_has_the_same_details_as_a_distributed_one(tmp_path:
     assert "test_inline.py:" in group.place
     trial.bad = set()
     await run_inline(trial.job, run="r", folder=tmp_path)
-    details = await inline_details(tmp_path, "r")
+    details, _ = await inline_details(tmp_path, "r")
     assert (details.run.state, details.done, details.failed, details.is_exact) == ("SUCCEEDED", 5, 0, True)
     assert (details.deliveries, details.retries, details.failed_attempts) == (6, 1, 1)
     assert [end.attempts for end in details.ends()] == [1, 2, 1, 1, 1]
     assert all(end.began_at is not None and end.seconds is not None for end in details.ends())
-    with pytest.raises(ConfigurationError, match="no run 'other' was stored in"):
+    with pytest.raises(ConfigurationError, match="has no inline run 'other'"):
         await inline_details(tmp_path, "other")
