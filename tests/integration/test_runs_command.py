@@ -57,6 +57,15 @@ def assert_bad_rows_are_exported(deployment: Deployment, variables: dict[str, st
     assert "specify either --failures or --bad-rows" in only_line(done.stderr)
 
 
+def assert_failures_are_logged(variables: dict[str, str]) -> None:
+    """Show the log lines of the invocations in which segments have failed."""
+    done = fanfold("logs", "r-1", "--failed", **variables)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert " START RequestId: " in lines[0]
+    assert any("(it is broken)" in line for line in lines)
+
+
 def assert_status_and_report_name_what_failed(variables: dict[str, str], page: Path) -> None:
     """Both name the segments, the reason, and the command that retries them."""
     done = fanfold("status", "r-1", "--json", **variables)
@@ -72,15 +81,6 @@ def assert_status_and_report_name_what_failed(variables: dict[str, str], page: P
     assert "10/10 segments ended, 2 failed" in shown.stderr
     assert fanfold("report", "r-1", "-o", str(page), **variables).stdout == f"page: {page}\n"
     assert "fanfold redrive r-1 --only 3,7" in page.read_text()
-
-
-def assert_failures_are_logged(variables: dict[str, str]) -> None:
-    """Show the log lines of the invocations in which segments have failed."""
-    done = fanfold("logs", "r-1", "--failed", **variables)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert " START RequestId: " in lines[0]
-    assert any("(it is broken)" in line for line in lines)
 
 
 def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, variables, received, tmp_path: Path):

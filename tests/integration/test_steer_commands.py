@@ -72,7 +72,12 @@ async def test_the_log_lines_of_failed_segments_are_shown(stack: LocalStack):
     async with connect(variables, **stack.client_settings) as backend:
         await job_of("orders").start(backend, {}, "r-1")
         now = backend.now()
-        lines = ["START RequestId: q-1 Version: 1", "KeyError: carrier", '{"segment": 4}', "REPORT RequestId: q-1 x"]
+        lines = [
+            "START RequestId: q-1 Version: 1",
+            "KeyError: \x1b[2Jcarrier",
+            '{"segment": 4}',
+            "REPORT RequestId: q-1 x",
+        ]
         events = [{"timestamp": int(now * 1000) + number, "message": line} for number, line in enumerate(lines)]
         logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
         failed = Attempt(3, 0, 0, 1, now, 1.0, "KeyError", "'carrier'", request_id="q-1", log_stream=stream)
@@ -81,7 +86,9 @@ async def test_the_log_lines_of_failed_segments_are_shown(stack: LocalStack):
 
     done = fanfold("logs", "r-1", "--failed", **variables, FANFOLD_LOG_GROUPS=group)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line[24:] for line in done.stdout.splitlines()] == [f"abcdef {lines[index]}" for index in (0, 1, 3)]
+    assert [line[24:] for line in done.stdout.splitlines()] == [
+        f"abcdef {text}" for text in (lines[0], r"KeyError: \x1b[2Jcarrier", lines[3])
+    ]
     for arguments, message in [
         (("--log-group", group, "--segment", "7"), f"no log lines of run r-1 in {group}: they may not have arrived"),
         (("--log-group", "none", "--segment", "3"), "log group none: does not exist; check the name and the region"),

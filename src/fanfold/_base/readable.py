@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNITS: Final = (
     (86_370, 86_400, "d", 3_600, "h"),
     (3_599.5, 3_600, "h", 60, "min"),
@@ -25,6 +27,11 @@ def duration_text(seconds: float) -> str:
     if seconds >= 0.9995:  # noqa: PLR2004 - as above
         return f"{seconds:.1f} s"
     return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that control a terminal, except line breaks and tabs."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def ranges_text(numbers: Iterable[int], *, characters: int, separator: str = ",") -> str | None:

@@ -28,7 +28,8 @@ def inline_runs(folder: Path) -> Iterator[RunSummary]:
     """
     if not folder.is_dir():
         raise ConfigurationError(
-            f"{folder} does not exist, and so holds no inline runs: specify the --output of `fanfold run --inline`"
+            f"{folder} does not exist, and so holds no inline runs: specify the --output of `fanfold run --inline` "
+            "as --folder"
         )
     for database in folder.glob(f"*/{DATABASE_FILE}"):
         yield _summary_of(database)

@@ -43,12 +43,22 @@ async def notify_run_ended(run_id: str, backend: Backend) -> None:
     """
     if (notifier := backend.notifier) is None:
         return
-    run = await backend.ledger.run(run_id)
-    if run is None or not run.ended or run.notified:
+    run = await _unnotified(run_id, backend)
+    if run is None:
         return
     subject = f"fanfold: {run.job} {run.state}".encode("ascii", "replace").decode()[: aws_limits.SNS_SUBJECT_CHARACTERS]
-    await notifier.publish(subject, json.dumps(await _notification(run, backend), ensure_ascii=False, indent=1))
+    body = json.dumps(await _notification(run, backend), ensure_ascii=False, indent=1)
+    current = await _unnotified(run_id, backend)  # meanwhile, another check may have sent it
+    if current is None or current.gen != run.gen:
+        return
+    await notifier.publish(subject, body)
     await backend.ledger.notified(run_id, gen=run.gen)
+
+
+async def _unnotified(run_id: str, backend: Backend) -> Run | None:
+    """Return a run that has ended and whose notification has not been sent; None otherwise."""
+    run = await backend.ledger.run(run_id)
+    return None if run is None or not run.ended or run.notified else run
 
 
 async def _notification(run: Run, backend: Backend) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
-from fanfold._ports.run_list import Place, RunPage
+from fanfold._ports.run_list import Place, RunListPage
 
 
 class Ledger(Protocol):
@@ -25,7 +25,7 @@ class Ledger(Protocol):
         """Return the current state of a run; None if it does not exist."""
         ...
 
-    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunPage:
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunListPage:
         """Return the newest runs, in order. A run whose state has just changed may be missing or in its former state.
 
         Args:

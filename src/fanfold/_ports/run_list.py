@@ -36,7 +36,7 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class RunPage:
+class RunListPage:
     """A part of the list."""
 
     runs: Sequence[RunSummary]
@@ -45,8 +45,8 @@ class RunPage:
     """True if older runs follow."""
 
 
-def page_of(runs: Iterable[RunSummary], *, state: str | None, limit: int, after: Place | None) -> RunPage:
+def page_of(runs: Iterable[RunSummary], *, state: str | None, limit: int, after: Place | None) -> RunListPage:
     """Return the page with the newest of these runs that are in a state and follow a place; None for any."""
     listed = [run for run in runs if state in {None, run.state} and (after is None or run.place < after)]
     newest = sorted(listed, key=lambda run: run.place, reverse=True)
-    return RunPage(newest[:limit], len(newest) > limit)
+    return RunListPage(newest[:limit], len(newest) > limit)

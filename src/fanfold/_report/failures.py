@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from fanfold._base.readable import duration_text, first_ranges_text
+from fanfold._base.readable import duration_text, first_ranges_text, printable
 from fanfold._jobs.failure_groups import FailureGroup
 from fanfold._ports.run import Attempt
 
@@ -50,7 +50,7 @@ def _title(group: FailureGroup) -> str:
 
 def error_of(group: FailureGroup) -> str:
     """Return the error of a group, such as ``KeyError 'carrier'``."""
-    return " ".join(filter(None, [group.error, group.message])) or "unknown error"
+    return printable(" ".join(filter(None, [group.error, group.message])) or "unknown error")
 
 
 def summary_of(group: FailureGroup) -> str:
@@ -64,7 +64,7 @@ def where_of(group: FailureGroup) -> str:
     """Return the highest attempt and the place of a group, such as ``attempt 2 of 5, app.py:12``; empty if unknown."""
     most = "" if group.max_attempts is None else f" of {group.max_attempts}"
     attempt = f"attempt {group.highest_attempt}{most}" if group.highest_attempt else None
-    return ", ".join(filter(None, [attempt, group.place]))
+    return printable(", ".join(filter(None, [attempt, group.place])))
 
 
 def _facts(group: FailureGroup) -> Sequence[tuple[str, str]]:

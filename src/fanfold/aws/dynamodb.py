@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
-from fanfold._ports.run_list import Place, RunPage
+from fanfold._ports.run_list import Place, RunListPage
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.aws.ledger_items import (
@@ -69,7 +69,7 @@ class DynamoDBLedger:
         response = await self._call("get_item", Key=_state_key(run_id), ConsistentRead=True)
         return run_of(response["Item"]) if "Item" in response else None
 
-    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunPage:
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunListPage:
         """Return the newest runs, by eventually consistent reads of the index."""
         return await newest_runs(self._call, self._table, state=state, limit=limit, after=after)
 

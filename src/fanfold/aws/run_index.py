@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from fanfold._ports.run import RunState
-from fanfold._ports.run_list import Place, RunPage, RunSummary, page_of
+from fanfold._ports.run_list import Place, RunListPage, RunSummary, page_of
 from fanfold.aws.ledger_items import number
 from fanfold.errors import ConfigurationError, ServiceError
 
@@ -22,7 +22,9 @@ PROJECTED: Final = ("run", "job", "gen", "ended_at", "failed")
 _Call = Callable[..., Awaitable[Mapping[str, Any]]]
 
 
-async def newest_runs(call: _Call, table: str, *, state: RunState | None, limit: int, after: Place | None) -> RunPage:
+async def newest_runs(
+    call: _Call, table: str, *, state: RunState | None, limit: int, after: Place | None
+) -> RunListPage:
     """Return a page of the runs; ``call`` makes a call of DynamoDB.
 
     Raises:

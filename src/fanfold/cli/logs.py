@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 import typer
 
+from fanfold._base.readable import printable
 from fanfold._jobs.run_details import RunDetails, read_details
 from fanfold._jobs.run_logs import failed_segments, lines_of
 from fanfold._ports.logs import LogLine
@@ -57,7 +58,7 @@ def logs_of(
     else:
         for line in lines:
             time = datetime.fromtimestamp(line.at, UTC).astimezone().isoformat(" ", "milliseconds")[:23]
-            print(f"{time} {line.stream[-6:]} {line.text}")
+            print(f"{time} {line.stream[-6:]} {printable(line.text)}")
         if has_more:
             print(f"There are more lines: add --limit {2 * most}")
     if not lines:

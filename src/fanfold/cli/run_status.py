@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fanfold._base.readable import duration_text, first_ranges_text
+from fanfold._base.readable import duration_text, first_ranges_text, printable
 from fanfold._jobs.failure_groups import FailureGroup
 from fanfold._jobs.run_details import RunDetails, Spread
 from fanfold._ports.run import RunState
@@ -81,7 +81,7 @@ def _rows(source: RunPage) -> Iterator[tuple[str, RenderableType]]:
     if run.output is not None and not source.fold_failure and run.state == RunState.SUCCEEDED:
         yield "output", Text(run.output)
     for item in details.unreadable[:MAX_GROUPS]:
-        yield "unreadable", Text(f"{item.key}: {item.reason}")
+        yield "unreadable", Text(printable(f"{item.key}: {item.reason}"))
     yield from _failures("failing now", details.failing_now)
     yield from _failures("failed", details.failed_groups)
     yield from _next(source)
@@ -135,7 +135,7 @@ def _next(source: RunPage) -> Iterator[tuple[str, RenderableType]]:
     """Yield why the fold failed, and the commands to use next."""
     details, run = source.details, source.run
     if source.fold_failure:
-        yield "fold failed", Text(source.fold_failure, "bold")
+        yield "fold failed", Text(printable(source.fold_failure), "bold")
         yield "next", Text(f"fix the cause, then retry the fold: {source.command}")
     elif run.state == RunState.CANCELLED:
         yield "next", Text(f"continue the run: {source.command}")

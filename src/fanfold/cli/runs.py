@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._base.readable import duration_text
 from fanfold._jobs.inline_runs import INCOMPLETE, inline_runs
 from fanfold._ports.run import RunState
-from fanfold._ports.run_list import RunPage, RunSummary, page_of
-from fanfold.cli import options
+from fanfold._ports.run_list import RunListPage, RunSummary, page_of
+from fanfold.cli import options, run_sources
 from fanfold.cli.backend import deployed_backend
 from fanfold.errors import ConfigurationError, FanfoldError
 
@@ -37,9 +38,7 @@ def runs(
     limit: int = typer.Option(20, min=1, max=1_000, metavar="N", help="Maximum number of runs."),
     after: str | None = typer.Option(None, metavar="RUN", help="Continue the list after this run."),
     inline: bool = typer.Option(False, "--inline", help="List the inline runs in a folder instead."),
-    output: Path = typer.Option(
-        Path("fanfold-runs"), metavar="FOLDER", help="With --inline: the --output of `fanfold run --inline`."
-    ),
+    folder: run_sources.Folder = run_sources.FOLDER,
     as_json: options.Json = False,
 ) -> None:
     """List the runs of the last 30 days, newest first.
@@ -51,7 +50,7 @@ def runs(
     Exit code 0 even if there are no runs.
     """
     chosen = _state(state, inline=inline)
-    page = _inline_page(output, chosen, limit, after) if inline else anyio.run(_page, chosen, limit, after)
+    page = _inline_page(folder, chosen, limit, after) if inline else anyio.run(_page, chosen, limit, after)
     following = page.runs[-1].id if page.has_more else None
     if as_json:
         print(json.dumps({"runs": [asdict(run) for run in page.runs], "after": following}))
@@ -70,7 +69,7 @@ def _state(text: str | None, *, inline: bool) -> RunState | str | None:
     return text.upper()
 
 
-async def _page(state: str | None, limit: int, after: str | None) -> RunPage:
+async def _page(state: str | None, limit: int, after: str | None) -> RunListPage:
     async with deployed_backend() as backend:
         place = None
         if after is not None:
@@ -81,7 +80,7 @@ async def _page(state: str | None, limit: int, after: str | None) -> RunPage:
         return await backend.ledger.runs(state=None if state is None else RunState(state), limit=limit, after=place)
 
 
-def _inline_page(folder: Path, state: str | None, limit: int, after: str | None) -> RunPage:
+def _inline_page(folder: Path, state: str | None, limit: int, after: str | None) -> RunListPage:
     listed = list(inline_runs(folder))
     places = {run.id: run.place for run in listed}
     if after is not None and after not in places:
@@ -103,14 +102,6 @@ def _show(listed: Sequence[RunSummary]) -> None:
         failed = f" ({run.failed:,})" if run.failed else ""
         state = f"[{_COLOURS.get(run.state, 'default')}]{run.state}{failed}[/]"
         created = datetime.fromtimestamp(run.created_at, UTC).astimezone().strftime("%m-%d %H:%M")
-        took = "" if run.ended_at is None else _took(run.ended_at - run.created_at)
+        took = "" if run.ended_at is None else duration_text(run.ended_at - run.created_at)
         table.add_row(name, escape(run.job), state, created, took)
     Console().print(table)
-
-
-def _took(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02}"
-    return f"{minutes} min {rest:02}" if minutes else f"{max(seconds, 0):.1f} s"

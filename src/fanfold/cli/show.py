@@ -91,6 +91,19 @@ def _cell(value: object) -> str:
     return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def about(run: Run) -> dict[str, Any]:
+    """Return a run as JSON."""
+    return {
+        "run": run.id,
+        "job": run.job,
+        "state": run.state,
+        "generation": run.gen,
+        "params": masked(run.params),
+        "output": run.output,
+        "failed": run.failed,
+    }
+
+
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, such as "1 segment" or "2,000 segments"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -121,16 +134,3 @@ def report_table(report: RunReport) -> Table:
     for segment, reason in report.failed.items():
         table.add_row(f"  segment {segment}", escape(reason))
     return table
-
-
-def about(run: Run) -> dict[str, Any]:
-    """Return a run as JSON."""
-    return {
-        "run": run.id,
-        "job": run.job,
-        "state": run.state,
-        "generation": run.gen,
-        "params": masked(run.params),
-        "output": run.output,
-        "failed": run.failed,
-    }

@@ -28,8 +28,6 @@ from fanfold.cli.run_status import status_view, watching_status
 from fanfold.cli.status_json import status_json
 from fanfold.errors import ConfigurationError, FanfoldError
 
-_MAX_SHOWN = 20
-
 
 def status_of(
     run: str = typer.Argument(metavar="RUN", help="Name of the run, as returned by the scatter function."),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
-from fanfold._ports.run_list import Place, RunPage, RunSummary, page_of
+from fanfold._ports.run_list import Place, RunListPage, RunSummary, page_of
 from fanfold.errors import FenceLostError, LedgerError
 
 
@@ -29,7 +29,7 @@ class InMemoryLedger:
         """Return a run, or None if it does not exist."""
         return self._runs.get(run_id)
 
-    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunPage:
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunListPage:
         """Return the newest runs, in order."""
         return page_of(map(_summary_of, self._runs.values()), state=state, limit=limit, after=after)
 

@@ -65,7 +65,7 @@ async def test_the_command_lists_inline_runs_in_pages_within_80_columns(tmp_path
     """By state, too; an empty list is not an error."""
     for number in range(3):
         await run_inline(job_of(), run=f"a-run-with-a-name-of-36-characters-{number}", folder=tmp_path)
-    runner, options = CliRunner(), ["runs", "--inline", "--output", str(tmp_path)]
+    runner, options = CliRunner(), ["runs", "--inline", "--folder", str(tmp_path)]
     done = runner.invoke(app, [*options, "--limit", "2"], env={"COLUMNS": "80", "TERM": "dumb"})
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()

@@ -75,3 +75,28 @@ async def test_a_ledger_that_cannot_be_read_costs_the_summary_and_not_the_notifi
 
     await notify_run_ended("run", replace(bench.plain, ledger=Scripted(bench.ledger, damaged)))
     assert (await notification_of(bench))["summary"] is None
+
+
+async def test_a_notification_that_another_check_has_sent_meanwhile_is_not_sent_again():
+    """Building the summary takes time; a redrive in between makes it obsolete."""
+    for meanwhile in ("notified", "redrive"):
+        bench = await started(Bench(job_of(), notifier=RecordingNotifier()))
+        await cancel(await cancellable("run", bench.plain), bench.plain)
+        acts = {
+            "notified": lambda: bench.ledger.notified("run", gen=0),  # noqa: B023 - called within the loop
+            "redrive": lambda: bench.ledger.redrive("run", gen=1, redos=["x"], redo=0),  # noqa: B023 - as above
+        }
+
+        class Busy(Scripted):
+            def __getattr__(self, name: str) -> Any:
+                if name != "counter":
+                    return super().__getattr__(name)
+
+                async def counter(run_id: str) -> Any:
+                    await acts[meanwhile]()  # noqa: B023 - as above
+                    return await self._port.counter(run_id)
+
+                return counter
+
+        await notify_run_ended("run", replace(bench.plain, ledger=Busy(bench.ledger, len)))
+        assert bench.plain.notifier.published == []

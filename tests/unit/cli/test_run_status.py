@@ -93,6 +93,14 @@ async def test_the_bar_of_a_redrive_counts_the_redriven_segments_only():
     assert "generation 1" in shown(RunPage(redriven))
 
 
+async def test_an_error_cannot_control_the_terminal():
+    """Its message is the user's, and can contain anything."""
+    failed = {3: "KeyError: \x1b]0;title\x07\x1b[2J"}
+    text = shown(RunPage(await details_of(DrawnRun(20, failed=failed, state=RunState.FAILED))))
+    assert "\x1b" not in text
+    assert r"KeyError \x1b]0;title\x07\x1b[2J" in text
+
+
 async def test_many_kinds_of_errors_are_cut():
     """The page of the run shows more."""
     failed = {segment: f"Error{chr(65 + segment)}: no" for segment in range(12)}
