@@ -35,7 +35,7 @@ _MOST_COUNT: Final = (1 << _COUNT_BITS) - 1
 
 
 class Event(NamedTuple):
-    """What happened in a delivery of a part of a segment."""
+    """An event in a delivery of a part of a segment."""
 
     kind: int
     """``ATTEMPT``, ``END`` or ``FAILURE``."""

@@ -131,7 +131,7 @@ async def test_any_error_has_a_text(wrong: Exception):
 
 
 async def test_segments_that_share_a_message_count_its_deliveries():
-    """A segment that fails continues in a message of its own, whose deliveries are added."""
+    """A segment that fails continues in a separate message, whose deliveries are added."""
     bench = Bench(job_of(segments_per_message=6))
     await ended(bench)
     details = await details_of(bench)
