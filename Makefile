@@ -17,7 +17,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help check demo test bare wheel mutants lint types format docs bench systems dist clean
+.PHONY: help check demo test deep bare wheel mutants lint types format docs bench systems dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,11 @@ check: lint types ## The inner loop: lint, types, and the quick tests, without t
 	$(BIN)/python -m pytest -q -n $(INNER_WORKERS) $(INNER_LOOP)
 
 test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the modules that decide need 100 % branch coverage.
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not deep" --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100
+
+deep: $(VENV)/.dev $(VENV)-sam/.made ## Run each property on all its examples, and the slow tests in full, as every night.
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --hypothesis-profile=deep -m "hypothesis or slow or deep"
 
 bare: $(VENV)/.dev ## Test the built wheel without extras, with the quick tests.
 	BUILDER=$(BIN)/python WORKERS=$(INNER_WORKERS) tests/wheel.sh bare $(BIN)/python $(INNER_LOOP)

@@ -112,7 +112,7 @@ def add_options(parser: argparse.ArgumentParser, function: Callable[..., object]
         if isinstance(default, bool):
             settings |= {"action": "store_true"}
         else:
-            kind = str if choices else float if isinstance(one, float) else positive
+            kind = str if choices or isinstance(one, str) else float if isinstance(one, float) else positive
             settings |= {"type": kind, "nargs": "+" if isinstance(default, tuple) else None}
             settings |= {"choices": choices[0]} if choices else {}
             settings |= {} if default is None or choices else {"help": f"{text} (%(default)s)"}

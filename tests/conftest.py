@@ -15,9 +15,11 @@ from fanfold._stack.emulator import LocalStack
 from shared_stack import shared_stack
 
 # No deadlines, so that results do not depend on the load of the machine.
-settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("inner", settings.get_profile("all"), max_examples=20)
-settings.load_profile("all")
+# `make deep` runs each property on all examples that it asks for; `make test` and `make check`, on at most these.
+settings.register_profile("deep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("test", settings.get_profile("deep"), max_examples=25)
+settings.register_profile("inner", settings.get_profile("deep"), max_examples=10)
+settings.load_profile("test")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,14 +48,18 @@ def is_counted(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--hypothesis-profile=inner``, limit the examples of properties that set their number, too."""
-    if (limit := settings.default.max_examples) == settings.get_profile("all").max_examples:
+    """Limit the examples of properties that set their number, too; those that coverage counts do not vary.
+
+    Except with ``--hypothesis-profile=deep``.
+    """
+    if (limit := settings.default.max_examples) == settings.get_profile("deep").max_examples:
         return
-    for test in {item.function for item in items if isinstance(item, pytest.Function)}:
+    counted = {item.function: is_counted(item) for item in items if isinstance(item, pytest.Function)}
+    for test, fixed in counted.items():
         if test_settings := getattr(test, "_hypothesis_internal_use_settings", None):
-            test._hypothesis_internal_use_settings = settings(
-                test_settings, max_examples=min(test_settings.max_examples, limit)
-            )
+            limited = settings(test_settings, max_examples=min(test_settings.max_examples, limit))
+            unvarying = {"derandomize": True, "database": None} if fixed else {}
+            test._hypothesis_internal_use_settings = settings(limited, **unvarying)
 
 
 def pytest_sessionstart() -> None:

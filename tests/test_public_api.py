@@ -9,6 +9,7 @@ import pytest
 import fanfold
 
 PUBLIC = [
+    "Auto",
     "Backoff",
     "BatchContext",
     "BatchResult",

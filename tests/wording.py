@@ -74,6 +74,7 @@ ALLOWED: tuple[tuple[str, str, str], ...] = (
     ("tests/wording.py", r".", "the list itself"),
     ("*", r"Sandbox\.Timedout", "Lambda's own name for this error"),
     ("*", r"\bhidden=True\b", "click's option that leaves a command out of the help"),
+    ("src/fanfold/_consumer/learned_limit.py", r"Little's law", "the name of a theorem"),
     ("src/fanfold/cli/help.py", r'"hidden"', "the same option, read"),
     ("tests/support/browser.py", r"--no-sandbox", "Chromium's option"),
 )

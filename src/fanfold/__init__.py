@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fanfold._base.deadline import Deadline
     from fanfold._base.outcome import BatchResult, Done, Failed, NotStarted, Reject, Rejected, Retry, Retrying
     from fanfold._base.record import Record
+    from fanfold._consumer.auto import Auto
     from fanfold._consumer.consumer import Consumer, consumer
     from fanfold._consumer.settings import CommitStage, Settings
     from fanfold._jobs.inline import InlineRun, run_inline
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fanfold.sources.s3_select import S3Select
 
 __all__ = [
+    "Auto",
     "Backoff",
     "BatchContext",
     "BatchResult",
@@ -81,6 +83,7 @@ __getattr__ = lazy(
         "_base.deadline": "Deadline",
         "_base.outcome": "BatchResult Done Failed NotStarted Reject Rejected Retry Retrying",
         "_base.record": "Record",
+        "_consumer.auto": "Auto",
         "_consumer.consumer": "Consumer consumer",
         "_consumer.settings": "CommitStage Settings",
         "_jobs.inline": "InlineRun run_inline",

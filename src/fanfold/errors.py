@@ -16,6 +16,7 @@
     ├── TotalFailureError       every record of a batch failed, and the settings ask for an error in that case
     ├── NotStartedError         the handler was not called: no time was left, or a required step had failed
     ├── AbandonedError          a handler was still running when the batch response was due
+    ├── WorkerProcessError      a worker process ended while it ran the handler, or could not start
     ├── LedgerError             the ledger refused a write or holds unreadable data
     │   └── FenceLostError      another invocation has taken over this fold
     ├── StoreError              an object could not be read or written
@@ -54,6 +55,7 @@ __all__ = [
     "SourceError",
     "StoreError",
     "TotalFailureError",
+    "WorkerProcessError",
     "WriteError",
 ]
 
@@ -150,6 +152,10 @@ class AbandonedError(FanfoldError):
 
     def __init__(self, message: str = "the handler was still running when the batch response was due") -> None:
         super().__init__(message)
+
+
+class WorkerProcessError(FanfoldError):
+    """A worker process ended while it ran a handler, or could not start; or an error in it that cannot be sent."""
 
 
 class LedgerError(FanfoldError):

@@ -46,7 +46,13 @@ that it sets are visible to the handler. Returns a callback for the end of the c
 class BatchEnded(BatchResult):
     """The result of a batch, with its duration, concurrency, and memory."""
 
-    __slots__ = ("seconds", "seconds_left", "peak_in_flight", "peak_memory_bytes")  # noqa: RUF023 - in order of __init__
+    __slots__ = (  # noqa: RUF023 - in order of __init__
+        "seconds",
+        "seconds_left",
+        "peak_in_flight",
+        "peak_memory_bytes",
+        "concurrency_limit",
+    )
 
     seconds: float
     """Seconds from the start of the batch to now, just before the batch response."""
@@ -56,6 +62,8 @@ class BatchEnded(BatchResult):
     """Maximum number of calls of the handler that ran concurrently."""
     peak_memory_bytes: int | None
     """Peak resident memory of this process since it started, other batches included; None where it is unknown."""
+    concurrency_limit: int | None
+    """The concurrency limit at the end of the batch, if it adjusts itself; None for a fixed one."""
 
     def __init__(
         self,
@@ -66,12 +74,14 @@ class BatchEnded(BatchResult):
         seconds_left: float,
         peak_in_flight: int,
         peak_memory_bytes: int | None,
+        concurrency_limit: int | None = None,
     ) -> None:
         super().__init__(records, outcomes, response)
         put(self, "seconds", seconds)
         put(self, "seconds_left", seconds_left)
         put(self, "peak_in_flight", peak_in_flight)
         put(self, "peak_memory_bytes", peak_memory_bytes)
+        put(self, "concurrency_limit", concurrency_limit)
 
 
 class BatchCallbacks(Value):

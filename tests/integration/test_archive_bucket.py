@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from depth import by_depth
 from fanfold._jobs.report import watch
 from fanfold._stack.emulator import LocalStack
 from fanfold._stack.project import project_folder
@@ -23,22 +24,24 @@ def archive(strict: LocalStack, tmp_path_factory) -> Archive:
     return Archive(strict, over_http(project_folder() / "template.yaml", tmp_path_factory.mktemp("a") / "t.yaml"))
 
 
-# Slow: two hundred segments in real workers, which copy and delete as many objects.
-async def test_of_two_hundred_objects_yesterdays_are_archived_and_the_others_are_reported(archive: Archive):
-    """With SQS: 190 of the day are moved, nine have no target, and one whose target exists is kept and reported."""
-    of_day = [f"incoming/{DAY}-{n:04d}.log" for n in range(190)]
+# Slow: a segment for each object in real workers, which copy and delete it.
+async def test_yesterdays_objects_are_archived_and_the_others_are_reported(archive: Archive):
+    """With SQS: those of the day are moved, nine have no target, and one whose target exists is kept and reported."""
+    count = by_depth(40, 190)
+    of_day = [f"incoming/{DAY}-{n:04d}.log" for n in range(count)]
     others = [f"incoming/2026-11-{n:02d}.log" for n in range(10, 19)]
     taken = f"incoming/twice/{DAY}-taken.log"
     archive.upload(*of_day, *others, taken)
     archive.take(f"{DAY}-taken.log")
     started = archive.deployed.scatter("by-sqs", bucket=SOURCE, prefix="incoming/", day=DAY)
-    assert started["segments"] == 200
+    assert started["segments"] == count + 10
     rows = await archive.report("by-sqs")
     assert archive.keys("incoming/") == sorted([*others, taken])
-    assert archive.keys("S3/") == [*(f"{ARCHIVE}/{DAY}-{n:04d}.log" for n in range(190)), f"{ARCHIVE}/{DAY}-taken.log"]
-    assert archive.text(f"{ARCHIVE}/{DAY}-0170.log") == f"incoming/{DAY}-0170.log"
+    moved = [f"{ARCHIVE}/{DAY}-{n:04d}.log" for n in range(count)]
+    assert archive.keys("S3/") == [*moved, f"{ARCHIVE}/{DAY}-taken.log"]
+    assert archive.text(f"{ARCHIVE}/{DAY}-0017.log") == f"incoming/{DAY}-0017.log"
     assert rows[0] == "key,result,to"
-    assert sum(",archived,S3/" in row for row in rows) == 190
+    assert sum(",archived,S3/" in row for row in rows) == count
     assert [row.partition(",")[0] for row in rows if ",no target," in row] == others
     notification = archive.notification("by-sqs")
     assert (notification["state"], notification["failed"]) == ("SUCCEEDED", 1)

@@ -1,10 +1,11 @@
 """``python -m fanfold`` in a separate process, forked from one that has imported the modules of the commands.
 
 Such a command has a separate folder, environment, output, and exit code, as if a shell had started it. This saves the
-half second that Python needs to import the command line in each of some hundred commands.
+half second that Python needs to import the command line in each of some hundred commands, and as much for the AWS SDK.
 """
 
 import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -16,11 +17,25 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 COMMANDS = ("bench", "bench_estimate", "capture", "check", "init", "replay", "run", "run_here", "show", "status")
-IMPORTED = ("asyncio", "typer.rich_utils", "fanfold.cli.app", *(f"fanfold.cli.{name}" for name in COMMANDS))
+IMPORTED = (
+    "asyncio",
+    "typer.rich_utils",
+    "typer._adapters",
+    "fanfold.cli.app",
+    *(f"fanfold.cli.{n}" for n in COMMANDS),
+)
+TEMPLATES = ("cfnlint.template", "samtranslator.translator.translator")
+AWS = ("boto3", "fanfold.aws.backend", "fanfold.aws.sqs")
+IMPORTED_BY_ARGUMENT = {
+    "--output": ("matplotlib.figure", "matplotlib.backends.backend_agg"),
+    **dict.fromkeys(("--template", "check"), TEMPLATES),
+    **dict.fromkeys(("demo", "local", "redrive", "results", "run", "runs", "status"), AWS),
+}
+"""Modules that only some commands import."""
 _LARGEST_REQUEST = 1 << 20
 
 
@@ -78,14 +93,13 @@ def parent() -> Parent:
 def _serve(descriptor: int) -> None:
     """Fork a process per request; return after the end of each forked process, and when the socket is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests handle Ctrl-C, and then close the socket
-    for name in IMPORTED:
-        importlib.import_module(name)
-    gc.freeze()
+    _import(IMPORTED)
     with socket.socket(fileno=descriptor) as requests:
         while True:
             request, descriptors, _, _ = socket.recv_fds(requests, _LARGEST_REQUEST, 3)
             if not request:
                 return
+            _import(name for argument in json.loads(request)[0] for name in IMPORTED_BY_ARGUMENT.get(argument, ()))
             if not os.fork():
                 break
             for number in descriptors:
@@ -98,6 +112,14 @@ def _serve(descriptor: int) -> None:
             replies.send(str(os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])).encode())
             return
     _run_command(request, outputs)
+
+
+def _import(names: Iterable[str]) -> None:
+    """Import modules in this process, and thereby in all that are forked later; ignore what is not installed."""
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.freeze()
 
 
 def _reap() -> None:

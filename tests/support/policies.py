@@ -23,7 +23,7 @@ def over_http(template: Path, target: Path) -> Path:
     for machine in (template.parent / "statemachine").glob("*.asl.json"):
         copy = target.parent / "statemachine" / machine.name
         copy.parent.mkdir(exist_ok=True)
-        copy.write_text(re.sub(r'"MaxConcurrency": [1-9]\d*', '"MaxConcurrency": 3', machine.read_text()))
+        copy.write_text(re.sub(r'"MaxConcurrency": [1-9]\d*', '"MaxConcurrency": 2', machine.read_text()))
     return target
 
 

@@ -49,6 +49,11 @@ async def observed(text: str) -> None: ...
 
 fanfold.consumer(large_payloads=LargePayloads(buckets=("payloads",), max_bytes=1_000))
 fanfold.consumer(large_payloads=open_store)
+fanfold.consumer(concurrency="auto")
+fanfold.consumer(concurrency=fanfold.Auto(maximum=50, overload_on=(TimeoutError, ConnectionError)))
+fanfold.consumer(concurrency="automatic")  # type: ignore[call-overload] # not a concurrency
+fanfold.consumer(fair=True, tenant="customer")
+fanfold.consumer(tenant=lambda record: record.attributes["SenderId"], tenant_concurrency=2)
 fanfold.consumer(large_payloads="payloads")  # type: ignore[call-overload] # not a store
 
 observed.add_observer(Counting())

@@ -176,7 +176,7 @@ async def test_an_observation_works_without_a_task():
     batch = BatchContext(None, Deadline.after(30, clock=clock), None)
     observation = Observation([seen], records, batch, rejects(None))
     clock.advance(2)
-    observation.end(BatchResult(records, [Failed(AbandonedError("x"))], {"batchItemFailures": []}))
+    observation.end(BatchResult(records, [Failed(AbandonedError("x"))], {"batchItemFailures": []}), None)
     assert (seen.results[0].seconds, seen.results[0].seconds_left, seen.results[0].peak_in_flight) == (2, 28, 0)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,10 +88,13 @@ def _module(name: str) -> Any:
             raise ConfigurationError(
                 f"module {name!r} was not found: run the command in the folder that contains it"
             ) from None
-        raise ConfigurationError(f"importing {name} failed: {_last_line(error)}") from error
+        raise ConfigurationError(f"importing {name} failed: {last_line(error)}") from error
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
+    """Return the type and the message of an error, and the file and the line that raised it."""
+    import traceback  # not in a process without an error
+
     message = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:

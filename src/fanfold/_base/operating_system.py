@@ -32,6 +32,19 @@ def resident_bytes(pid: int | str = "self") -> int | None:
         return None
 
 
+def private_bytes(pid: int) -> int:
+    """Return the resident memory of a process without the files that it shares with others, in bytes; 0 if unknown.
+
+    Source: the second field of ``/proc/PID/statm`` less the third, in pages (proc(5)).
+    """
+    try:
+        with open(f"/proc/{pid}/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - many times a second
+            resident, shared = statm.read(128).split()[1:3]
+            return (int(resident) - int(shared)) * _PAGE_BYTES
+    except (OSError, ValueError):
+        return 0
+
+
 def peak_within(limit_bytes: float) -> bool:
     """Return whether the resident memory of this process has never exceeded a limit; False if that is not known.
 

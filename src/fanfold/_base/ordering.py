@@ -11,7 +11,8 @@ message group, in batch order.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeAlias
 
 from fanfold._base.outcome import BLOCKED_IN_GROUP, Outcome, acknowledges
 from fanfold._base.record import Record, Records, is_fifo
@@ -24,6 +25,41 @@ Lane: TypeAlias = Sequence[Unit]
 """Units that are processed one after another."""
 
 
+class TenantLanes(Protocol):
+    """The lanes of a batch, of which only those may start whose tenant is not at its limit; used by several threads."""
+
+    def popleft(self) -> Lane:
+        """Take the next lane that may start now.
+
+        Raises:
+            IndexError: If none may.
+        """
+        ...
+
+    def appendleft(self, lane: Lane, /) -> None:
+        """Give back a lane, or the rest of one."""
+        ...
+
+    def __bool__(self) -> bool:
+        """Return whether a lane may start now."""
+        ...
+
+    def ended(self, unit: Unit) -> None:
+        """Note that the handler of a unit has ended: another one of its tenant may start."""
+        ...
+
+
+class Order(NamedTuple):
+    """The order in which the records of a batch start."""
+
+    lanes: Iterator[Lane]
+    """The lanes; each worker takes the next one."""
+    tenants: TenantLanes | None = None
+    """In place of ``lanes``, if the records of each tenant are limited."""
+    errors: Mapping[int, BaseException] = MappingProxyType({})
+    """Errors by position, of records that are in no lane and have failed."""
+
+
 def lanes(records: Sequence[Record], chunk_size: int | None) -> Iterator[Lane]:
     """Yield the lanes of a batch in the order in which they start.
 
@@ -33,14 +69,14 @@ def lanes(records: Sequence[Record], chunk_size: int | None) -> Iterator[Lane]:
     """
     size = chunk_size or 1
     if not is_fifo(records):
-        positions = _most_received_first(records)
+        positions = most_received_first(records)
         if size == 1:
             return (((position,),) for position in positions)
-        return ((unit,) for unit in _cut(positions, size))
+        return ((unit,) for unit in cut(positions, size))
     groups: dict[str, list[int]] = {}
     for position, record in enumerate(records):
         groups.setdefault(group_of(record), []).append(position)
-    return (list(_cut(positions, size)) for positions in groups.values())
+    return (list(cut(positions, size)) for positions in groups.values())
 
 
 def in_order(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -64,7 +100,8 @@ def group_of(record: Record) -> str:
     return record.attributes.get("MessageGroupId", "")
 
 
-def _most_received_first(records: Sequence[Record]) -> Sequence[int]:
+def most_received_first(records: Sequence[Record]) -> Sequence[int]:
+    """Return the positions of a batch, highest receive count first, and otherwise in batch order."""
     raws = records.raws if isinstance(records, Records) else [record.raw for record in records]
     if len({(raw.get("attributes") or _NONE).get("ApproximateReceiveCount") for raw in raws}) <= 1:
         return range(len(records))  # the usual case, without parsing the counts
@@ -72,6 +109,7 @@ def _most_received_first(records: Sequence[Record]) -> Sequence[int]:
     return sorted(range(len(records)), key=lambda position: -counts[position])
 
 
-def _cut(positions: Sequence[int], size: int) -> Iterator[Unit]:
+def cut(positions: Sequence[int], size: int) -> Iterator[Unit]:
+    """Yield positions in units of a size; the last one may be smaller."""
     for first in range(0, len(positions), size):
         yield tuple(positions[first : first + size])

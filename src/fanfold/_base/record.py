@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
 from fanfold._base.frozen import put
@@ -70,6 +70,10 @@ class Record:
         """Deliveries so far, this one included; from 1."""
         count = str(self.attributes.get("ApproximateReceiveCount", "1"))
         return max(1, int(count)) if count.isdecimal() and len(count) <= _COUNT_DIGITS else 1
+
+
+TenantOf: TypeAlias = Callable[[Record], Any]
+"""Returns the tenant of a record: a hashable value, or None if it has none."""
 
 
 class Records(Sequence[Record]):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
+
+from fanfold._consumer.slots import FixedLimit, Limit, SharesSlots, Slots
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.memory_guard import MemoryGuard
@@ -22,6 +23,10 @@ class Policy(Protocol):
 
     held: int
     """Number of times a start waited for memory; 0 for a limit of something else."""
+    reason: str
+    """Why records were not started, if they would have had to wait until the invocation is about to time out."""
+    delays_messages: bool
+    """True if the messages of these records must not be redelivered before the wait would have ended."""
 
     def batch_starts(self) -> None:
         """Note that a batch starts."""
@@ -50,6 +55,8 @@ class StartRate:
     """
 
     held: int = 0
+    reason: str = "the start rate left no time for more records"
+    delays_messages: bool = False
 
     def __init__(self, starts_per_second: float, now: float) -> None:
         self._interval = 1 / starts_per_second
@@ -76,6 +83,9 @@ class MemoryLimit:
         now: Current time.
     """
 
+    reason: str = "memory was full"
+    delays_messages: bool = False
+
     def __init__(self, guard: MemoryGuard, now: float) -> None:
         self.held: int = 0
         self._guard = guard
@@ -99,6 +109,25 @@ class MemoryLimit:
         return self._next_check
 
 
+class AdaptiveLimit(Policy, Limit, Protocol):
+    """A limit that adjusts to how long handlers take and how they end, and that may hold back all starts."""
+
+    def ended(self, started_at: float, now: float, value: object, running: int) -> bool:
+        """Note that a record has ended; return whether the limit or its policy has changed.
+
+        Args:
+            started_at: When its handler started.
+            now: Current time.
+            value: What the handler returned or raised.
+            running: Records in flight, this one included.
+        """
+        ...
+
+    def delay_after(self, error: BaseException) -> float | None:
+        """Return the seconds after which a service that is overloaded asks to be called again; None if it does not."""
+        ...
+
+
 class Admission:
     """The limits that the batches of a process share: slots for their workers, and policies that each start must pass.
 
@@ -107,21 +136,38 @@ class Admission:
     Args:
         policies: The limits besides the concurrency; the first that asks for a wait decides.
         concurrency: The most workers of all batches; None if each batch has a separate limit.
+        adaptive: A limit of the workers that adjusts itself, in place of ``concurrency``; also the first policy.
     """
 
-    def __init__(self, policies: Sequence[Policy] = (), *, concurrency: int | None = None) -> None:
-        self.slots: Slots = Slots(concurrency)
+    def __init__(
+        self,
+        policies: Sequence[Policy] = (),
+        *,
+        concurrency: int | None = None,
+        adaptive: AdaptiveLimit | None = None,
+    ) -> None:
+        limit = adaptive or (FixedLimit() if concurrency is None else FixedLimit(concurrency))
+        self.slots: Slots = Slots(limit)
         """The workers of the batches."""
         self.lock = threading.Lock()
         """Held for a moment, by who calls ``wait``."""
-        self._policies = tuple(policies)
-        self.free_until: float = -math.inf if policies else math.inf
+        self.adaptive: AdaptiveLimit | None = adaptive
+        """The limit that adjusts itself, which must be notified of every record that ends; None for a fixed one."""
+        self._policies: tuple[Policy, ...] = (*(() if adaptive is None else (adaptive,)), *policies)
+        self.free_until: float = -math.inf if self._policies else math.inf
         """Time until which records may start without calling ``wait``."""
+        self.holding: Policy | None = None
+        """The policy that asked for the last wait."""
 
     @property
     def held_for_memory(self) -> int:
         """Number of times a start waited for memory."""
         return sum(policy.held for policy in self._policies)
+
+    @property
+    def limit(self) -> int | None:
+        """The limit of the workers, if it adjusts itself; None for a fixed one."""
+        return None if self.adaptive is None else self.adaptive.workers
 
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch; see ``Slots.enter``."""
@@ -140,8 +186,9 @@ class Admission:
         """
         for policy in self._policies:
             if seconds := policy.wait(now, running):
+                self.holding = policy
                 return seconds
-        # While a batch waits for a slot, every start asks.
+        # While batches compete for slots, or there are too many workers, every start asks.
         free_until = -math.inf if self.slots.crowded else math.inf
         for policy in self._policies:
             free_until = min(free_until, policy.started(now, running))
@@ -154,137 +201,9 @@ class Admission:
             held = self.held_for_memory
             return self.wait(now, self.slots.records_in_flight), self.held_for_memory - held
 
-
-class SharesSlots(Protocol):
-    """A batch, as the slots see it."""
-
-    @property
-    def wanted_workers(self) -> int:
-        """Number of workers that it can use; 0 once it has no more records to start."""
-        ...
-
-    @property
-    def records_in_flight(self) -> int:
-        """Number of its records that are being processed."""
-        ...
-
-    def start_worker(self) -> None:
-        """Start a worker, which holds a slot until ``Slots.release``; then call ``Slots.has_started``."""
-        ...
-
-
-class Slots:
-    """The workers of all batches that run concurrently in one process: at most ``limit`` in total, shared fairly.
-
-    A batch that finds no free slot waits. While one waits, a batch with more than its fair share, ``limit`` divided by
-    the number of batches, ends a worker after each record. If there are fewer slots than batches, they take turns.
-
-    Its methods may be called from any thread. They start workers only after the lock is released.
-    """
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
-        self.lock = threading.Lock()
-        """Held for a moment by every method but those that only look."""
-        self._taken: dict[SharesSlots, int] = {}
-        """The batches that run, and their workers."""
-        self._waiting: deque[SharesSlots] = deque()
-        self._starting: list[SharesSlots] = []
-        """Batches whose worker is about to start, once for each."""
-
-    @property
-    def crowded(self) -> bool:
-        """True if a batch waits for a slot."""
-        return bool(self._waiting)
-
-    @property
-    def records_in_flight(self) -> int:
-        """Number of records of all batches that are being processed."""
-        return sum(batch.records_in_flight for batch in list(self._taken))
-
-    def is_waiting(self, batch: SharesSlots) -> bool:
-        """Return whether a batch waits for a slot, or for the start of a worker in one; call this with ``lock``."""
-        return batch in self._starting or batch in self._waiting
-
-    def has_started(self, batch: SharesSlots) -> None:
-        """Note that a batch counts a worker that it was asked to start itself, or that there is none to start."""
-        with self.lock:
-            if batch in self._starting:
-                self._starting.remove(batch)
-
-    def enter(self, batch: SharesSlots) -> None:
-        """Start the workers of a batch, as many as there are free slots; it waits for the others."""
-        self._taken[batch] = 0
-        self.want(batch)
-
-    def leave(self, batch: SharesSlots) -> None:
-        """Free the slots of a batch, those of abandoned workers included."""
-        with self.lock:
-            self._taken.pop(batch, None)
-            self._stop_waiting(batch)
-        self._grant()
-
-    def release(self, batch: SharesSlots) -> None:
-        """Free the slot of a worker that has ended, for a batch that waits; this batch waits too, as the last one."""
-        with self.lock:
-            if batch in self._taken:
-                self._taken[batch] -= 1
-        if self._waiting or batch.wanted_workers:
-            self._grant()
-            self.want(batch)
-
-    def give_back(self, batch: SharesSlots) -> None:
-        """Free the slot of a worker that was not started."""
-        self.has_started(batch)
-        self.release(batch)
-
-    def want(self, batch: SharesSlots) -> None:
-        """Start the workers that a batch wants, or let it wait for free slots."""
-        wants_more = True
-        while wants_more:
-            with self.lock:
-                taken, wanted = self._taken.get(batch, 0), batch.wanted_workers if batch in self._taken else 0
-                if taken >= wanted:
-                    self._stop_waiting(batch)
-                    return
-                if self._waiting or not self._has_free():
-                    if batch not in self._waiting:
-                        self._waiting.append(batch)
-                    return
-                self._taken[batch] = taken + 1
-                self._starting.append(batch)
-                wants_more = taken + 1 < wanted
-            batch.start_worker()
-
-    def should_yield(self, batch: SharesSlots) -> bool:
-        """Return whether a worker of a batch should end, so that another batch gets its slot."""
-        if self._limit is None or not self._waiting:
+    def record_ended(self, started_at: float, now: float, value: object, running: int) -> bool:
+        """Notify the adaptive limit; return whether more workers may start, for which ``Slots.fill`` must be called."""
+        if self.adaptive is None or not self.adaptive.ended(started_at, now, value, running):
             return False
-        with self.lock:
-            others_wait = any(other is not batch for other in self._waiting)
-            return others_wait and self._taken.get(batch, 0) > self._limit // len(self._taken)
-
-    def _has_free(self) -> bool:
-        return self._limit is None or sum(self._taken.values()) < self._limit
-
-    def _stop_waiting(self, batch: SharesSlots) -> None:
-        if batch in self._waiting:
-            self._waiting.remove(batch)
-
-    def _grant(self) -> None:
-        while self._waiting and (batch := self._take()) is not None:
-            batch.start_worker()
-
-    def _take(self) -> SharesSlots | None:
-        """Take a free slot for the batch that has waited longest, and return that batch; None if none can use it."""
-        with self.lock:
-            while self._waiting and self._has_free():
-                batch = self._waiting.popleft()
-                wanted = batch.wanted_workers
-                if self._taken[batch] < wanted:
-                    self._taken[batch] += 1
-                    self._starting.append(batch)
-                    if self._taken[batch] < wanted:
-                        self._waiting.append(batch)
-                    return batch
-            return None
+        self.free_until = -math.inf  # the next start asks: workers may have to leave, or to wait
+        return self.slots.have_room

@@ -16,23 +16,24 @@ import asyncio
 import contextlib
 import contextvars
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.ordering import Lane, lanes
+from fanfold._base.ordering import Order, Unit, lanes
 from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
 from fanfold._base.threads import Threads
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import rejects
+from fanfold._consumer.loop_calls import LoopCalls
 from fanfold._consumer.outcomes import BatchOutcomes
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.worker_tasks import create_task
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.admission import Policy
     from fanfold._consumer.commits import Commits
-    from fanfold._consumer.failure_log import FailureLog
     from fanfold._consumer.notify_observers import Observation
     from fanfold._consumer.settings import Settings
     from fanfold._consumer.settle import OpenSettler
@@ -60,6 +61,11 @@ class Resources(Protocol):
 class Batch:
     """One batch while it is processed."""
 
+    _is_starting = True
+    _cancelled = _closed = False
+    limit_at_start: int | None = None
+    """The concurrency limit when the batch started, if it adjusts itself; None for a fixed one."""
+
     def __init__(  # noqa: PLR0913 - keywords, each something else that a batch depends on
         self,
         records: Sequence[Record],
@@ -74,6 +80,7 @@ class Batch:
         commits: Commits | None = None,
         observation: Observation | None = None,
         keep_details: bool = True,
+        order: Order | None = None,
     ) -> None:
         """Create a batch that has not started.
 
@@ -89,6 +96,7 @@ class Batch:
             commits: Makes return values durable before their records are acknowledged; None if nothing must be.
             observation: Notified when the batch ends; None without observers.
             keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
+            order: The order of the records, unless it is the usual one.
         """
         self.records = records
         self.observation = observation
@@ -105,7 +113,7 @@ class Batch:
         self._commits = commits
         self._timeout = settings.timeout
         self._keep_details = keep_details
-        self._outcomes = BatchOutcomes(
+        self.stored = self._outcomes = BatchOutcomes(
             records,
             deadline=deadline,
             open_settler=environment.settler,
@@ -113,47 +121,36 @@ class Batch:
             dead_letters=dead_letters,
             reject_on=rejects(settings.reject_on),
             keep_details=keep_details,
+            delay_after=None if admission.adaptive is None else admission.adaptive.delay_after,
             on_interrupt=self._cancel_workers,
         )
-        self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
+        """The outcomes, as far as they are known, and what is logged about them."""
+        self._lanes, self._tenants, errors = order or Order(lanes(records, settings.chunk_size))
+        self._tells_of_ends = self._tenants is not None or admission.adaptive is not None
+        """True if ``_unit_ended`` must be called."""
+        self._outcomes.store_each(errors)
         self._context = contextvars.copy_context()
+        self._calls = LoopCalls(environment.loop, self._context, deadline.clock)
+        self._on_loop = self._calls.run
+        self._refusal: tuple[Policy, float] | None = None
+        """The policy that lets no more records start before the end, and when it will."""
         self._start_error: BaseException | None = None
         """Why a worker could not start."""
         self._ending: asyncio.Task[None] | None = None
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        """By the name of the function that they call."""
         self._idle: asyncio.Event | None = None
         """Set when the last worker has ended; created when the event loop begins to end the batch."""
         self._on_ended: list[OnEnded] = []
         """Emptied by the call that ends the batch."""
-        self._cancelled = False
-        self._closed = False
-        self._is_starting = True
-
-    @property
-    def failures(self) -> FailureLog | None:
-        """The errors to log; None if there is none."""
-        return self._outcomes.failures
-
-    @property
-    def interrupt(self) -> KeyboardInterrupt | None:
-        """The KeyboardInterrupt that a handler raised, which the caller raises again."""
-        return self._outcomes.interrupt
-
-    @property
-    def has_dead_letter_queue(self) -> bool:
-        """True if rejected messages are sent to a dead-letter queue."""
-        return self._outcomes.has_dead_letter_queue
-
-    @property
-    def has_rejected(self) -> bool:
-        """True if a record was rejected."""
-        return self._outcomes.has_rejected
 
     @property
     def abandoned(self) -> int:
         """Number of workers that still run although the response did not wait for them; 0 before the response."""
         return self._workers_left() if self._closed else 0
+
+    @property
+    def limit(self) -> int | None:
+        """The concurrency limit now, if it adjusts itself; None for a fixed one."""
+        return self._admission.limit
 
     @property
     def has_ended(self) -> bool:
@@ -163,7 +160,7 @@ class Batch:
     @property
     def wanted_workers(self) -> int:
         """Number of workers that the remaining records need, no more than the concurrency."""
-        ends = self._cancelled or self._closed or self._ending is not None
+        ends = self._cancelled or self._closed or self._ending is not None or self._refusal is not None
         return 0 if ends or not self._has_lanes() or self._deadline.clock() >= self._stops_at else self._most_workers
 
     @property
@@ -222,6 +219,7 @@ class Batch:
             Exception: If no worker could start, the error of the user's task factory.
         """
         self._on_ended.append(on_ended)
+        self.limit_at_start = self.limit
         self._admission.enter(self)
         if self._start_error is not None and not self._workers_left():
             self._on_ended.clear()
@@ -234,19 +232,7 @@ class Batch:
     def supervise(self) -> None:
         """Watch the deadline; call this on the event loop, unless the batch has ended already."""
         if not math.isinf(self._stops_at):
-            self._later(self._stops_at, self._begin_end)
-
-    def _later(self, moment: float, call: Callable[[], object]) -> None:
-        """Call a method of this batch on the event loop at a moment, unless the batch has ended."""
-        if self._on_ended:
-            seconds = max(0.0, moment - self._deadline.clock())
-            self._timers[call.__name__] = self._loop.call_later(seconds, call, context=self._context)
-            if not self._on_ended:  # pragma: no cover - a thread has just ended it
-                self._cancel_timers()
-
-    def _cancel_timers(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
+            self._calls.later(self._stops_at, self._begin_end)
 
     def stop(self, grace_seconds: float) -> None:
         """Start no more records, cancel the running handlers, and end the batch within ``grace_seconds``."""
@@ -263,13 +249,18 @@ class Batch:
             self._begin_end(cancelled=True)
         self._cancel_workers()  # last: it may end the batch
 
-    def start_worker(self) -> None:
-        """Start a worker in a slot that was granted; without records or if it cannot start, the slot is free again."""
-        slots = self._admission.slots
-        if self._closed or not self._has_lanes():  # pragma: no cover - other workers have taken the last lane meanwhile
-            slots.give_back(self)
-        elif not self._starts(self._start_one):
-            slots.release(self)
+    def start_workers(self, count: int) -> None:
+        """Start workers in slots that were granted, from any thread."""
+        raise NotImplementedError
+
+    def _start_workers(self, count: int, free: Callable[[Batch, int], object]) -> None:
+        """Start workers; ``free`` is called for slots that nothing is left for, or whose worker cannot start."""
+        for left in range(count, 0, -1):
+            if self._closed or not self._has_lanes():  # earlier workers have taken the last lane
+                free(self, left)
+                break
+            if not self._starts(self._start_one):
+                free(self, 1)
         if not self._workers_left() and not self._is_starting:  # pragma: no cover - as above
             self._on_loop(self._end_if_idle)
 
@@ -279,7 +270,7 @@ class Batch:
             start()
         except Exception as error:  # noqa: BLE001 - a task factory of the user's
             self._start_error = error
-            self._log_error_of_worker(error)
+            self._outcomes.log_error_of_worker(error)
             self._most_workers = self._workers_left()  # the other workers continue
             return False
         return True
@@ -287,10 +278,9 @@ class Batch:
     def _end_if_idle(self) -> None:
         """End the batch if it has no worker and waits for none; call this after the slot of a worker is free."""
         if not self._workers_left() and self._is_idle():
-            if self._ending is None and self._commits is None and self._outcomes.are_settled:
-                self._finish()
-            else:
-                self._on_loop(self._begin_end)
+            is_settled = self._outcomes.are_settled and self._refusal is None
+            ends_here = self._ending is None and self._commits is None and is_settled
+            self._finish() if ends_here else self._on_loop(self._begin_end)
 
     def _is_idle(self) -> bool:
         slots = self._admission.slots
@@ -317,6 +307,7 @@ class Batch:
                     self._cancel_workers()
                     await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
             await self._commit(deadline.responds_at)
+            self._delay_not_started()
             if (settling := self._outcomes.settling) is not None:
                 await settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:  # by ``cancel``, or by a handler that cancels every task
@@ -329,9 +320,6 @@ class Batch:
     async def _end_cancelled(self) -> None:
         self._cancel_workers()
         await self._wait_for_workers(self._deadline.clock() + _GRACE_SECONDS)
-
-    def _log_error_of_worker(self, error: BaseException) -> None:
-        self._outcomes.failure_log().add_from_worker(error)
 
     def _finish(self, error: BaseException | None = None) -> None:
         """Close the batch, and tell its caller; only the first call has an effect."""
@@ -347,8 +335,7 @@ class Batch:
         if self._workers_left():
             self._cancel_workers()
         self._closed = True
-        if self._timers:
-            self._on_loop(self._cancel_timers)
+        self._calls.close()
         self._admission.slots.leave(self)
 
     def outcomes(self) -> list[Outcome]:
@@ -364,6 +351,8 @@ class Batch:
     def _reason_not_started(self) -> str:
         if self._deadline.clock() >= self._deadline.stops_at:
             return "the invocation was about to time out"
+        if self._refusal is not None:
+            return self._refusal[0].reason
         return "the batch was stopped" if self._cancelled else "handlers that timed out occupied every thread"
 
     def _cancel_workers(self) -> None:
@@ -371,11 +360,32 @@ class Batch:
             self._cancelled = True
             self._cancel_each_worker()
 
+    def _unit_ended(self, unit: Unit, started_at: float, value: object) -> bool:
+        """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
+        if self._tenants is not None:
+            self._tenants.ended(unit)
+        running = self._running_with_this_one() + self._admission.slots.workers_of_others(self)
+        return self._admission.record_ended(started_at, self._deadline.clock(), value, running)
+
+    def _running_with_this_one(self) -> int:
+        """Return the calls of the handler that run, and one that has just ended; at most the workers."""
+        return self._workers_left()
+
     def _wait_of_start(self, now: float) -> float:
-        """Return the seconds until the next record may start; 0 counts as a start."""
+        """Return the seconds until the next record may start; 0 counts as a start.
+
+        If it may not start in time, nothing else starts either: see ``_refusal``.
+        """
         seconds, held = self._admission.ask(now)
         self.held_for_memory += held
+        if now + seconds >= self._stops_at and self._admission.holding is not None:
+            self._refusal = self._admission.holding, now + seconds
         return seconds
+
+    def _delay_not_started(self) -> None:
+        """Delay the messages that may not start before a time that this invocation does not reach."""
+        if self._refusal is not None and self._refusal[0].delays_messages:
+            self._outcomes.delay_not_started(self._refusal[1] - self._deadline.clock())
 
     async def _commit(self, moment: float) -> None:
         if self._commits is not None:
@@ -388,11 +398,3 @@ class Batch:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), self._deadline.until(moment))
         return self._idle.is_set()
-
-    def _on_loop(self, call: Callable[..., object], *args: Any) -> None:
-        """Call a function on the event loop: immediately, if this is its thread."""
-        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - no exception off the loop
-            call(*args)
-            return
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call, *args, context=self._context)

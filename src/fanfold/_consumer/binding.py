@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.record import Record
-from fanfold._base.threads import Threads
 from fanfold._consumer.classify import split_list_result
-from fanfold._consumer.decode import Decode, decoder
+from fanfold._consumer.decode import Decode, decoder, needs_record
 from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_group_at_failure
-from fanfold._consumer.worker_tasks import run_awaitable
 from fanfold.errors import ConfigurationError
+
+if TYPE_CHECKING:  # loads the event loop
+    from fanfold._base.threads import Threads
 
 T = TypeVar("T")
 
-Bind: TypeAlias = Callable[[BatchContext[Any], Threads], HandlerCall]
+Bind: TypeAlias = "Callable[[BatchContext[Any], Threads], HandlerCall]"
 """Return the call of the handler for the records of one batch."""
 
 _MAX_PARAMETERS = 2
@@ -53,6 +53,7 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
     body, context = _parameters(function, name)
     decode = _decoder(function, body.annotation, name, chunked=chunk_size is not None)
     is_async = is_coroutine_function(function)
+    here = bind_here(function) if not (is_async or chunk_size) else None
 
     def bound(batch: BatchContext[Any], threads: Threads) -> HandlerCall:
         start = function if is_async else functools.partial(_run_on_thread, threads, function)
@@ -61,13 +62,41 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
             return HandlerCall(functools.partial(_call_with_list, decode, call_list), takes_list=True)
         if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
             key = body.name  # the fast path for a handler that takes only the body
-            on_thread = None if is_async else lambda record: function(**{key: decode(record)})
-            return HandlerCall(lambda record: start(**{key: decode(record)}), takes_list=False, on_thread=on_thread)
-        call, call_here = _caller(start, body, context, batch), _caller(function, body, context, batch)
-        on_thread = None if is_async else lambda record: call_here(decode(record), record)
-        return HandlerCall(lambda record: call(decode(record), record), takes_list=False, on_thread=on_thread)
+            return HandlerCall(
+                lambda record: start(**{key: decode(record)}), takes_list=False, on_thread=here and here(batch)
+            )
+        call = _caller(start, body, context, batch)
+        return HandlerCall(
+            lambda record: call(decode(record), record), takes_list=False, on_thread=here and here(batch)
+        )
 
     return bound
+
+
+def bind_here(function: Callable[..., Any]) -> Callable[[BatchContext[Any]], Callable[[Record], Any]]:
+    """Return a function that binds a ``def`` handler of one body to a batch: it calls the handler on its own thread.
+
+    Raises:
+        ConfigurationError: As ``bind`` does.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    body, context = _parameters(function, name)
+    decode = _decoder(function, body.annotation, name, chunked=False)
+
+    def bound(batch: BatchContext[Any]) -> Callable[[Record], Any]:
+        if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
+            key = body.name  # the fast path for a handler that takes only the body
+            return lambda record: function(**{key: decode(record)})
+        call = _caller(function, body, context, batch)
+        return lambda record: call(decode(record), record)
+
+    return bound
+
+
+def takes_only_body(function: Callable[..., Any]) -> bool:
+    """Return whether a handler needs no more of a record than its body."""
+    body, context = _parameters(function, getattr(function, "__qualname__", repr(function)))
+    return context is None and not needs_record(body.annotation)
 
 
 def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
@@ -174,6 +203,10 @@ async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: 
     if not inspect.isawaitable(value):
         return value
     # A ``def`` around a coroutine function (a lambda, a decorator) returns a coroutine, which runs in the same context.
+    import asyncio  # loaded already
+
+    from fanfold._consumer.worker_tasks import run_awaitable
+
     return await run_awaitable(asyncio.get_running_loop(), value, context)
 
 

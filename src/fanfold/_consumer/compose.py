@@ -6,20 +6,22 @@ payload from S3, and the handler with the decoded body. The first four are optio
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
-from fanfold._base.record import Record
+from fanfold._base.ordering import Order
+from fanfold._base.record import Record, is_fifo
 from fanfold._consumer.admission import Admission, MemoryLimit, Policy, StartRate
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import Bind, decoding
 from fanfold._consumer.classify import rejects
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.process_limits import concurrent_processes
-from fanfold._consumer.settings import Settings
+from fanfold._consumer.settings import Settings, adjusting_concurrency
 from fanfold._consumer.stages import EarlyResult, HandlerCall, Stage, run_stage, stop_group_at_failure
 from fanfold._consumer.task_batch import TaskBatch
 from fanfold._consumer.xray import isolate_on_thread, isolate_subsegments
@@ -27,6 +29,7 @@ from fanfold._consumer.xray import isolate_on_thread, isolate_subsegments
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.idempotent_calls import IdempotentCalls
+    from fanfold._consumer.process_start import Processes
     from fanfold._consumer.thread_need import ThreadNeed
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
@@ -44,6 +47,14 @@ class BatchFactory:
         self._memory: dict[object, float | None] = {}
         """Memory of this process in bytes, by the limit in the Lambda context."""
         self._need: ThreadNeed | None = None
+        self._processes: Processes | None = None
+        """Worker processes for the handler; None for threads, and for an ``async def``."""
+        self._batch_settings = settings
+        if settings.processes is not None:
+            from fanfold._consumer.process_start import Processes
+
+            self._processes = Processes(function, settings)
+            self._batch_settings = settings.changed({"timeout": None})  # the processes watch it
         self.starts_anywhere: bool = not is_coroutine_function(function) and _is_plain(settings)
         """True if a batch without further observers can be created and started on any thread: a ``def`` handler, and no
         stage around it."""
@@ -77,6 +88,8 @@ class BatchFactory:
         """
         settings, commit = self._settings, self._commit(shared)
         handler = self._bind(shared, environment.threads)
+        if self._processes is not None:
+            handler = self._in_processes(shared, environment, reads_outcomes=reads_outcomes or bool(observers))
         resolve, observation = None, None
         if settings.large_payloads:
             resolve = _resolver(settings, environment, self._memory_bytes(shared.lambda_context))
@@ -94,15 +107,16 @@ class BatchFactory:
         arguments: dict[str, Any] = {
             "concurrency": concurrency,
             "deadline": shared.deadline,
-            "admission": self._admission(shared, environment, concurrency if shares_concurrency else None),
+            "admission": self._admission(shared, environment, concurrency, is_shared=shares_concurrency),
             "dead_letters": dead_letters,
             "commits": None if commit is None else _commits(records, commit, shared.deadline, self._conclude(shared)),
             "observation": observation,
             "keep_details": reads_outcomes or settings.commit is not None,
+            "order": self._order(records) if settings.is_fair else None,
         }
         if handler.on_thread is None:
             handler = handler._replace(call=isolate_subsegments(handler.call))
-            return TaskBatch(records, handler, settings, environment, **arguments)
+            return TaskBatch(records, handler, self._batch_settings, environment, **arguments)
         from fanfold._consumer.thread_batch import ThreadBatch  # not imported at cold start
         from fanfold._consumer.thread_need import ThreadNeed
 
@@ -110,8 +124,37 @@ class BatchFactory:
         handler = handler._replace(on_thread=isolate_on_thread(handler.on_thread))
         return ThreadBatch(records, handler, settings, environment, need=self._need, **arguments)
 
+    @property
+    def processes(self) -> Processes | None:
+        """The worker processes of the handler; None without any."""
+        return self._processes
+
+    def _in_processes(
+        self, shared: BatchContext[Any], environment: ExecutionEnvironment, *, reads_outcomes: bool
+    ) -> HandlerCall:
+        assert self._processes is not None  # noqa: S101 - called only with processes
+        settings, memory_bytes = self._settings, self._memory_bytes(shared.lambda_context)
+        limit_bytes = None if memory_bytes is None else memory_bytes * (settings.memory_share or 1)
+        pool = environment.processes(functools.partial(self._processes.open, limit_bytes))
+        keeps_values = reads_outcomes or settings.commit is not None or settings.idempotency is not None
+        batch = pool.begin(shared, settings.timeout, keeps_values=keeps_values)
+        return HandlerCall(lambda record: pool.call(record, batch), takes_list=False)
+
+    def _order(self, records: Sequence[Record]) -> Order:
+        """Return the order that is fair to tenants, with the limit of each tenant."""
+        from fanfold._base.dead_letter import configured_max_receives  # not imported at cold start
+        from fanfold._base.fair_ordering import body_field, fair_order
+        from fanfold._consumer.tenant_queue import TenantQueue
+
+        settings, tenant = self._settings, self._settings.tenant
+        tenant_of = body_field(tenant) if isinstance(tenant, str) else tenant
+        order = fair_order(records, settings.chunk_size, tenant_of, configured_max_receives())
+        limit = None if is_fifo(records) else settings.tenant_concurrency
+        tenants = None if limit is None else TenantQueue(order, limit)
+        return Order(order.lanes, tenants, order.errors)
+
     def _admission(
-        self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int | None
+        self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int, *, is_shared: bool
     ) -> Admission:
         memory_bytes, share = self._memory_bytes(shared.lambda_context), self._settings.memory_share
         limit_bytes = None if memory_bytes is None or share is None else share * memory_bytes
@@ -122,16 +165,23 @@ class BatchFactory:
             if limit_bytes is not None:
                 from fanfold._consumer.memory_guard import MemoryGuard  # at the first batch
 
-                policies.append(MemoryLimit(MemoryGuard(limit_bytes), now))
+                guard = MemoryGuard(limit_bytes)
+                if (pool := environment.pool) is not None:
+                    guard = MemoryGuard(limit_bytes, resident=pool.resident_bytes, peak_within=lambda _: False)
+                policies.append(MemoryLimit(guard, now))
                 if concurrent_processes() > 1:
                     from fanfold._consumer.memory_share import MemoryShare
 
                     policies.append(MemoryShare(limit_bytes))
             if rate is not None:
                 policies.append(StartRate(rate, now))
-            return Admission(policies, concurrency=concurrency)
+            if (auto := adjusting_concurrency(self._settings)) is None:
+                return Admission(policies, concurrency=concurrency if is_shared else None)
+            from fanfold._consumer.auto_limit import AutoLimit  # not imported at cold start
 
-        return environment.admission((concurrency, limit_bytes), create)
+            return Admission(policies, adaptive=AutoLimit(auto, maximum=concurrency, clock=shared.deadline.clock))
+
+        return environment.admission((concurrency, is_shared, limit_bytes), create)
 
     def _memory_bytes(self, lambda_context: Any) -> float | None:
         """Return the memory of this process; None if it is unknown."""
@@ -179,7 +229,13 @@ class BatchFactory:
 
 def _is_plain(settings: Settings) -> bool:
     """Return whether no stage runs around the handler, so that a record of a ``def`` handler needs no event loop."""
-    stages = (settings.chunk_size, settings.idempotency, settings.large_payloads, settings.observers)
+    stages = (
+        settings.chunk_size,
+        settings.processes,
+        settings.idempotency,
+        settings.large_payloads,
+        settings.observers,
+    )
     return not any(stages)
 
 

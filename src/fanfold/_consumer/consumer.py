@@ -8,14 +8,14 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from fanfold._base.callables import find_layer, is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import Value, put
 from fanfold._base.outcome import BatchResponse, BatchResult
-from fanfold._base.record import Event, Record, records_from_event
+from fanfold._base.record import Event, Record, TenantOf, records_from_event
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.compose import BatchFactory
@@ -23,7 +23,7 @@ from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import not_started, respond, run_and_respond
-from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
+from fanfold._consumer.settings import CommitStage, Settings, adjusting_concurrency, allowed_concurrency, check_observer
 from fanfold._consumer.xray import use_context_variables
 from fanfold.errors import ConfigurationError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._base.backoff import Backoff
     from fanfold._consumer.classify import RejectOn
     from fanfold._consumer.loop_thread import Lifespan
+    from fanfold._consumer.settings import Concurrency
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.payload_pointers import LargePayloads, OpenStore
     from fanfold.idempotency import Idempotency
@@ -85,6 +86,8 @@ class Consumer(Generic[P, T]):
         self._added_observers: list[Observer] = []
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             preload(settings, self.dead_letter_queue_url)
+            if self._batches.processes is not None:
+                self._batches.processes.start()
         self.__signature__: inspect.Signature = inspect.Signature(
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
         )
@@ -98,10 +101,13 @@ class Consumer(Generic[P, T]):
     def concurrency(self) -> int:
         """Maximum number of handlers that run concurrently: ``FANFOLD_CONCURRENCY`` if it is set, or the setting.
 
+        If it adjusts itself, this is the highest limit; with worker processes, their number.
+
         Raises:
-            ConfigurationError: If ``FANFOLD_CONCURRENCY`` is not an integer of at least 1.
+            ConfigurationError: If ``FANFOLD_CONCURRENCY`` is neither an integer of at least 1 nor ``auto``.
         """
-        return allowed_concurrency(self.settings)
+        processes = self._batches.processes
+        return allowed_concurrency(self.settings) if processes is None else processes.count
 
     def __call__(self, event: Event, context: Any) -> BatchResponse:
         """Process a batch from Lambda's event source mapping, and return the partial batch response.
@@ -239,7 +245,10 @@ class Consumer(Generic[P, T]):
     @functools.cached_property
     def _allowed_concurrency(self) -> int:
         """The concurrency that the limits of this process allow; read, checked, and logged at the first batch."""
-        return clamp_concurrency(self.concurrency, threads=self._on_threads)
+        if self._batches.processes is not None:
+            return self._batches.processes.records
+        is_fixed = adjusting_concurrency(self.settings) is None
+        return clamp_concurrency(self.concurrency, threads=self._on_threads, warns=is_fixed)
 
     @functools.cached_property
     def _has_dead_letter_queue(self) -> bool:
@@ -304,13 +313,18 @@ def consumer(function: Callable[P, T], /) -> Consumer[P, T]: ...
 @overload
 def consumer(
     *,
-    concurrency: int = ...,
+    concurrency: Concurrency = ...,
     timeout: float | None = ...,
     chunk_size: int | None = ...,
+    processes: int | Literal["auto"] | None = ...,
+    max_tasks_per_process: int | None = ...,
     backoff: Backoff | None = ...,
     reject_on: RejectOn | None = ...,
     dead_letter_queue_url: str | None = ...,
     raise_on_total_failure: bool = ...,
+    fair: bool = ...,
+    tenant: str | TenantOf | None = ...,
+    tenant_concurrency: int | None = ...,
     starts_per_second: float | None = ...,
     memory_share: float | None = ...,
     deadline_margin: float | None = ...,
@@ -325,8 +339,8 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     """Turn a function that handles one message into a Lambda handler for SQS batches.
 
     The function takes the body, decoded by its annotation, and the ``Context`` if it has a second parameter without a
-    default. An ``async def`` function runs as a task on one event loop, a ``def`` function on a worker thread; the
-    concurrency limit is the same.
+    default. An ``async def`` function runs as a task on one event loop, a ``def`` function on a worker thread, or, with
+    ``processes``, in a worker process; the concurrency limit is the same.
 
     - No annotation, ``dict``, ``list``, ``Any``: the body as JSON.
     - ``str``: the body as is.

@@ -55,6 +55,11 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
     return _typed(annotation, name)
 
 
+def needs_record(annotation: Any) -> bool:
+    """Return whether a parameter is decoded from more than the body of a message."""
+    return annotation is Record or annotation == "Record" or _is_powertools_record(annotation)
+
+
 def _item_type(annotation: Any, name: str) -> Any:
     if annotation is list or _is_empty(annotation) or annotation is Any:
         return Any

@@ -16,6 +16,7 @@ from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Admission
+    from fanfold._consumer.process_pool import ProcessPool
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.payload_pointers import OpenStore
@@ -62,6 +63,8 @@ class ExecutionEnvironment:
         """Returns the store of large payloads, which the first call opens."""
         self.entries = entries
         """Returns the store of idempotency entries, which the first call opens."""
+        self.pool: ProcessPool | None = None
+        """The worker processes; None until the first batch starts them."""
         self._batches: list[RunningBatch] = []
         self._admissions: dict[object, Admission] = {}
 
@@ -70,6 +73,16 @@ class ExecutionEnvironment:
         if key not in self._admissions:
             self._admissions.setdefault(key, create())  # another thread may have been faster
         return self._admissions[key]
+
+    def processes(self, create: Callable[[], ProcessPool]) -> ProcessPool:
+        """Return the worker processes of the consumer; the first batch starts them."""
+        self.pool = self.pool or create()
+        return self.pool
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self.pool is not None:
+            self.pool.close()
 
     def track(self, batch: RunningBatch) -> None:
         """Add a batch that has handlers left at its response, and remove those whose handlers have all ended."""
@@ -98,8 +111,11 @@ async def open_environment(
         else:
             payloads = _OpenOnce(stack, threads, open_payloads)
         entries = _OpenOnce(stack, threads, lambda: _open_entries(settings), _entries_adapter(settings))
-        state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
-        yield ExecutionEnvironment(state, threads, settler, payloads, entries)
+        lifespan = settings.lifespan if settings.processes is None else None  # each process enters it
+        state = None if lifespan is None else await stack.enter_async_context(lifespan())
+        environment = ExecutionEnvironment(state, threads, settler, payloads, entries)
+        stack.callback(environment.close)
+        yield environment
 
 
 def preload(settings: Settings, dead_letter_queue_url: str) -> None:

@@ -40,6 +40,9 @@ class MemoryShare:
         release_free_memory: Returns freed memory to the system.
     """
 
+    reason: str = "memory was full"
+    delays_messages: bool = False
+
     def __init__(
         self,
         limit_bytes: float,

@@ -85,10 +85,14 @@ class Observation:
 
         return observed
 
-    def end(self, result: BatchResult) -> None:
+    def end(self, result: BatchResult, concurrency_limit: int | None) -> None:
         """Notify the observers of the calls that were abandoned, and then of the end of the batch.
 
         Can be called from a thread other than the event loop's.
+
+        Args:
+            result: The result of the batch.
+            concurrency_limit: The concurrency limit, if it adjusts itself; None for a fixed one.
         """
         for key in list(self._open):
             self._call_ended(key, None)
@@ -100,6 +104,7 @@ class Observation:
             seconds_left=self._deadline.remaining(),
             peak_in_flight=self._peak,
             peak_memory_bytes=peak_resident_bytes(),
+            concurrency_limit=concurrency_limit,
         )
         for callback in self._on_batch_ended:
             self._notify(callback, ended)

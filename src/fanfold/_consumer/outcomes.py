@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from fanfold._base.deadline import Deadline
@@ -17,6 +17,7 @@ from fanfold._base.outcome import (
     Reject,
     Rejected,
     Retry,
+    Retrying,
     are_all_done,
 )
 from fanfold._base.record import Record, is_fifo
@@ -44,10 +45,12 @@ class BatchOutcomes:
         dead_letters: Whether there is a dead-letter queue.
         reject_on: Returns whether an error is permanent.
         keep_details: Whether anything reads return values and errors.
+        delay_after: Returns the seconds after which a service that is overloaded asks to be called again, from the
+            error; None if it does not.
         on_interrupt: Called if a handler raises KeyboardInterrupt.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords, each something else that an outcome depends on
         self,
         records: Sequence[Record],
         *,
@@ -58,6 +61,7 @@ class BatchOutcomes:
         reject_on: Callable[[BaseException], bool],
         keep_details: bool,
         on_interrupt: Callable[[], None],
+        delay_after: Callable[[BaseException], float | None] | None = None,
     ) -> None:
         self.values: list[Outcome | None] = [None] * len(records)
         """By position: None for a record that has not started."""
@@ -78,6 +82,7 @@ class BatchOutcomes:
         self._reject_on = reject_on
         self._keep_details = keep_details
         self._on_interrupt = on_interrupt
+        self._delay_after = delay_after
         self.is_fifo: bool = is_fifo(records)
         """True if the records come from a FIFO queue."""
         self._delays: dict[int, int] = {}
@@ -112,6 +117,10 @@ class BatchOutcomes:
             self.failures = FailureLog()
         return self.failures
 
+    def log_error_of_worker(self, error: BaseException) -> None:
+        """Log an error that is not one of a record."""
+        self.failure_log().add_from_worker(error)
+
     def store(self, unit: Unit, results: Sequence[object]) -> bool:
         """Store the outcome of each record of a unit; return whether its lane may continue, as far as it is known.
 
@@ -129,6 +138,11 @@ class BatchOutcomes:
             else:
                 self.values[position] = BLOCKED_IN_GROUP
         return group_continues
+
+    def store_each(self, results: Mapping[int, object]) -> None:
+        """Store the outcome of records by position."""
+        for position, result in results.items():
+            self.store((position,), [result])
 
     async def lane_continues(self, unit: Unit) -> bool:
         """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
@@ -149,6 +163,12 @@ class BatchOutcomes:
             self.values[position] = BLOCKED_IN_GROUP
             if delay is not None:
                 self._settle().change_visibility(self._records[position], delay)
+
+    def delay_not_started(self, seconds: float) -> None:
+        """Delay the redelivery of every message whose record has not started."""
+        for position, value in enumerate(self.values):
+            if value is None:
+                self._settle().add(position, self._records[position], Retrying(seconds))
 
     def final(self, committed: Collection[int] | None, not_started: str) -> list[Outcome]:
         """Return the outcome of each record as far as it is known now.
@@ -195,9 +215,11 @@ class BatchOutcomes:
         except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
         self.has_rejected |= isinstance(outcome, Rejected)
-        if isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None):
+        seconds = None if self._delay_after is None or raised is None else self._delay_after(raised)
+        if seconds is None and (isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None)):
             return outcome if self._keep_details else without_details(outcome)
-        if (delay := self._settle().add(position, record, outcome)) is not None:
+        delay = self._settle().add(position, record, outcome, at_least=seconds)
+        if delay is not None:
             self._delays[position] = delay
         return outcome if self._keep_details else without_details(outcome)
 

@@ -35,7 +35,7 @@ def concurrent_processes() -> int:
     return max(1, int(text)) if text.isdecimal() else 1
 
 
-def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
+def clamp_concurrency(concurrency: int, *, threads: bool, warns: bool = True) -> int:
     """Return the concurrency, reduced to what the limits of this process allow.
 
     Assumes that each handler needs one file descriptor, and each ``def`` handler also a thread.
@@ -43,6 +43,7 @@ def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
     Args:
         concurrency: Requested concurrency, at least 1.
         threads: Whether the handlers run on threads.
+        warns: Whether to log that it is reduced; not for the bound of a concurrency that adjusts itself.
     """
     free = _free_descriptors()
     if threads:
@@ -50,6 +51,8 @@ def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
     if concurrency <= free:
         return concurrency
     reduced = max(1, free)
+    if not warns:
+        return reduced
     logger.warning(
         "concurrency %d is reduced to %d: this process has %d %s left",
         concurrency,

@@ -181,7 +181,7 @@ def _interrupts(batch: Batch) -> bool:
 
     It does not if Lambda would not replace the process: then its record fails, and the batch gets a response.
     """
-    return batch.interrupt is not None and concurrent_processes() == 1
+    return batch.stored.interrupt is not None and concurrent_processes() == 1
 
 
 def _result_of(batch: Batch) -> BatchResult:
@@ -190,8 +190,8 @@ def _result_of(batch: Batch) -> BatchResult:
 
 
 def _checked(batch: Batch, results: Sequence[BatchResult], *, raise_on_total_failure: bool) -> BatchResult:
-    if batch.interrupt is not None and _interrupts(batch):
-        raise batch.interrupt
+    if batch.stored.interrupt is not None and _interrupts(batch):
+        raise batch.stored.interrupt
     return _checked_result(results[0], raise_on_total_failure=raise_on_total_failure)
 
 
@@ -205,18 +205,20 @@ def _report(batch: Batch, result: BatchResult) -> None:
     if not _interrupts(batch):
         _log(batch, result.outcomes)
         if batch.observation is not None:
-            batch.observation.end(result)
+            batch.observation.end(result, batch.limit)
 
 
 def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
     records = len(outcomes)
     acknowledged = records if are_all_done(outcomes) else sum(map(acknowledges, outcomes))
-    if batch.failures is not None:
-        batch.failures.write()
+    if batch.stored.failures is not None:
+        batch.stored.failures.write()
     logger.info("batch of %d: %d acknowledged, %d to be redelivered", records, acknowledged, records - acknowledged)
+    if batch.limit != batch.limit_at_start:
+        logger.info("the concurrency limit adjusted itself from %d to %d", batch.limit_at_start, batch.limit)
     if batch.abandoned:
         logger.warning("%d handlers were still running when the batch response was returned", batch.abandoned)
-    if batch.has_rejected:
+    if batch.stored.has_rejected:
         _log_rejected(batch, outcomes)
     if batch.held_for_memory:
         logger.warning("memory was full: starts of records waited for it %d times in this batch", batch.held_for_memory)
@@ -232,7 +234,7 @@ def _log_rejected(batch: Batch, outcomes: Sequence[Outcome]) -> None:
         if outcome is not DONE and isinstance(outcome, Rejected)
     ]
     elsewhere = "but the dead-letter queue did not accept them, so they will be redelivered"
-    if not batch.has_dead_letter_queue:
+    if not batch.stored.has_dead_letter_queue:
         elsewhere = "but no dead-letter queue is configured, so they will be redelivered"
     for forwarded, where in ((True, "and sent to the dead-letter queue"), (False, elsewhere)):
         if chosen := [(record, outcome) for record, outcome in rejected if outcome.forwarded is forwarded]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.frozen import Options
-from fanfold._base.record import Record
+from fanfold._base.record import Record, TenantOf
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._base.backoff import Backoff
+    from fanfold._consumer.auto import Auto
     from fanfold._consumer.classify import RejectOn
     from fanfold._consumer.loop_thread import Lifespan
     from fanfold._consumer.settle import OpenSettler
@@ -23,6 +24,13 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold.observers import Observer
 
 CONCURRENCY_VARIABLE: Final = "FANFOLD_CONCURRENCY"
+AUTO: Final = "auto"
+"""The value of a concurrency that adjusts itself within the default limits."""
+
+Concurrency: TypeAlias = "int | Literal['auto'] | Auto"
+"""A fixed number of concurrent handlers, or a limit that adjusts itself."""
+
+_DEFAULT_CONCURRENCY: Final = 10
 
 Opener = TypeVar("Opener")
 
@@ -45,14 +53,22 @@ class Settings(Options):
         ConfigurationError: If a setting is invalid.
     """
 
-    concurrency: int = 10
+    concurrency: Concurrency = _DEFAULT_CONCURRENCY
     """Maximum number of handlers that run concurrently in one process, at least 1; invocations that overlap there share
-    it. ``FANFOLD_CONCURRENCY`` overrides it."""
+    it. ``"auto"``, or ``fanfold.Auto`` with bounds, for a limit that adjusts itself to the service that the handlers
+    call. ``FANFOLD_CONCURRENCY`` overrides it."""
     timeout: float | None = None
     """Seconds after which a call of the handler is cancelled and its record fails; None for no limit other than the
     deadline of the invocation."""
     chunk_size: int | None = None
     """Maximum number of bodies in one call of a handler that takes lists; None for a handler that takes one body."""
+    processes: int | Literal["auto"] | None = None
+    """Number of worker processes that run a ``def`` handler, each one record at a time, in place of threads. They use
+    every vCPU, and code that holds the interpreter lock is stopped at its ``timeout``. ``"auto"`` for the vCPUs that
+    there are; None for threads."""
+    max_tasks_per_process: int | None = None
+    """Number of records after which a worker process is replaced, for handlers that leak memory; None for no limit. A
+    process that takes more than its share of the function's memory is replaced in any case."""
     backoff: Backoff | None = None
     """Delay until a failed message is redelivered; None for the queue's visibility timeout."""
     reject_on: RejectOn | None = None
@@ -63,6 +79,16 @@ class Settings(Options):
     policy of the source queue moves them."""
     raise_on_total_failure: bool = False
     """Fail the invocation if no record was acknowledged, so that Lambda polls the queue less often."""
+    fair: bool = False
+    """Start the records of a batch round robin over their tenants, so that those of one tenant do not delay the others.
+    A record on its last receive (``FANFOLD_MAX_RECEIVE_COUNT``) starts first. FIFO queues keep their order."""
+    tenant: str | TenantOf | None = None
+    """The tenant of a record, for ``fair`` and ``tenant_concurrency``: the name of a field of the JSON body, or a
+    function of the ``Record`` that returns a hashable value. None for the message group, as in fair queues. A record
+    without a tenant is one by itself."""
+    tenant_concurrency: int | None = None
+    """Maximum number of records, or of lists of records, of one tenant that run concurrently, at least 1; it implies
+    ``fair``. None for no limit other than ``concurrency``."""
     starts_per_second: float | None = None
     """Maximum number of records that start per second in one execution environment, evenly spread; None for no limit.
     """
@@ -89,9 +115,12 @@ class Settings(Options):
     """Observers that are notified of each batch, for logs, metrics, and traces; see ``fanfold.observers``."""
 
     def _check(self) -> None:
-        check_count(self.concurrency, "concurrency")
-        if self.chunk_size is not None:
-            check_count(self.chunk_size, "chunk_size")
+        _check_concurrency(self.concurrency)
+        for name in ("chunk_size", "tenant_concurrency", "max_tasks_per_process"):
+            if getattr(self, name) is not None:
+                check_count(getattr(self, name), name)
+        if self.processes is not None:
+            self._check_processes()
         _check_number(self.timeout, "timeout", "a number of seconds greater than 0", above=0)
         _check_number(self.deadline_margin, "deadline_margin", "0 seconds or more", minimum=0)
         _check_number(self.starts_per_second, "starts_per_second", "a number greater than 0", above=0)
@@ -106,7 +135,24 @@ class Settings(Options):
                 "idempotency and commit cannot be combined, because each decides which messages are acknowledged; "
                 "remove one of them"
             )
+        if self.tenant is not None and not self.is_fair:
+            raise ConfigurationError("tenant has no effect without fair=True or tenant_concurrency; set one of them")
         _check_observers(self.observers)
+
+    def _check_processes(self) -> None:
+        if self.processes != "auto":
+            check_count(self.processes, "processes", ' or "auto"')
+        if self.chunk_size is not None:
+            raise ConfigurationError("processes and chunk_size cannot be combined; remove one of them")
+        if self.concurrency not in {_DEFAULT_CONCURRENCY, self.processes}:
+            raise ConfigurationError(
+                f"processes={self.processes!r} is the concurrency: remove concurrency={self.concurrency!r}"
+            )
+
+    @property
+    def is_fair(self) -> bool:
+        """True if the records start round robin over their tenants."""
+        return self.fair or self.tenant_concurrency is not None
 
     def _check_types(self) -> None:
         url, errors, payloads = self.dead_letter_queue_url, self.reject_on, self.large_payloads
@@ -114,6 +160,8 @@ class Settings(Options):
         for name, valid, expected in [
             ("backoff", _is_backoff_or_none(self.backoff), "a fanfold.Backoff or None"),
             ("dead_letter_queue_url", url is None or isinstance(url, str), "a URL or None"),
+            ("fair", isinstance(self.fair, bool), "True or False"),
+            ("tenant", _is_tenant_or_none(self.tenant), "the name of a field, a def of the record, or None"),
             ("raise_on_total_failure", isinstance(self.raise_on_total_failure, bool), "True or False"),
             (
                 "reject_on",
@@ -160,6 +208,12 @@ def _is_backoff_or_none(value: object) -> bool:
     return isinstance(value, Backoff)
 
 
+def _is_tenant_or_none(value: object) -> bool:
+    if value is None or isinstance(value, str):
+        return value != ""
+    return callable(value) and not isinstance(value, type) and not is_coroutine_function(value)
+
+
 def _is_callable_or_none(value: object) -> bool:
     return value is None or callable(value)
 
@@ -178,22 +232,56 @@ def allowed_concurrency(settings: Settings) -> int:
     """Return the maximum number of concurrent handlers: ``FANFOLD_CONCURRENCY`` if it is set, or the setting.
 
     Raises:
-        ConfigurationError: If ``FANFOLD_CONCURRENCY`` is not an integer of at least 1.
+        ConfigurationError: If ``FANFOLD_CONCURRENCY`` is neither an integer of at least 1 nor ``auto``.
     """
-    text = os.environ.get(CONCURRENCY_VARIABLE)
-    if not text:
+    concurrency = _concurrency(settings)
+    return concurrency if isinstance(concurrency, int) else concurrency.maximum
+
+
+def adjusting_concurrency(settings: Settings) -> Auto | None:
+    """Return the bounds of a concurrency that adjusts itself; None if it is fixed.
+
+    Raises:
+        ConfigurationError: As ``allowed_concurrency``.
+    """
+    concurrency = _concurrency(settings)
+    return None if isinstance(concurrency, int) else concurrency
+
+
+def _concurrency(settings: Settings) -> int | Auto:
+    text = os.environ.get(CONCURRENCY_VARIABLE, "").strip()
+    if text and text != AUTO:
+        return check_count(int(text) if text.isdecimal() else text, CONCURRENCY_VARIABLE, f' or "{AUTO}"')
+    if isinstance(settings.concurrency, int) and not text:
         return settings.concurrency
-    return check_count(int(text) if text.strip().isdecimal() else text, CONCURRENCY_VARIABLE)
+    from fanfold._consumer.auto import Auto  # not imported at cold start
+
+    return settings.concurrency if isinstance(settings.concurrency, Auto) else Auto()
 
 
-def check_count(value: object, name: str) -> int:
+def _check_concurrency(value: object) -> None:
+    if isinstance(value, int) or value is None:
+        check_count(value, "concurrency", f', "{AUTO}", or a fanfold.Auto')
+    elif value != AUTO or not isinstance(value, str):
+        from fanfold._consumer.auto import Auto  # not imported at cold start
+
+        if not isinstance(value, Auto):
+            check_count(value, "concurrency", f', "{AUTO}", or a fanfold.Auto')
+
+
+def check_count(value: object, name: str, alternatives: str = "") -> int:
     """Return a setting that must be an integer of at least 1.
+
+    Args:
+        value: The value.
+        name: Name of the setting.
+        alternatives: Text about other valid values, for the error.
 
     Raises:
         ConfigurationError: If it is not; the error contains its name.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
+        raise ConfigurationError(f"{name} must be an integer of at least 1{alternatives}, not {value!r}")
     return value
 
 

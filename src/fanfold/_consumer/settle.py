@@ -45,8 +45,11 @@ def delay_of(outcome: Outcome, receive_count: int, backoff: Backoff | None) -> i
         seconds = backoff.next_delay(receive_count)
     else:
         return None
-    if math.isnan(seconds):
-        return None
+    return None if math.isnan(seconds) else visibility_seconds(seconds)
+
+
+def visibility_seconds(seconds: float) -> int:
+    """Return a delay as a visibility timeout: an integer from 0 to 12 hours."""
     return math.ceil(min(max(seconds, 0), aws_limits.SQS_MAX_VISIBILITY_SECONDS))
 
 
@@ -224,14 +227,21 @@ class Settling:
         self._senders.append(sender)
         return sender
 
-    def add(self, position: int, record: Record, outcome: Outcome) -> int | None:
-        """Settle a record that has ended, in the background, and return its delay; None if it has no delay."""
-        if isinstance(outcome, Failed) and self._backoff is None:
-            return None
+    def add(self, position: int, record: Record, outcome: Outcome, *, at_least: float | None = None) -> int | None:
+        """Settle a record that has ended, in the background, and return its delay; None if it has no delay.
+
+        Args:
+            position: Its position in the batch.
+            record: The record.
+            outcome: Its outcome.
+            at_least: Seconds for which the message must not be redelivered; None for any time.
+        """
         if isinstance(outcome, Rejected) and self.has_dead_letter_queue:
             self._rejects.add((position, record, outcome.reason))
             return None
         delay = self.delay(record, outcome)
+        if at_least is not None:
+            delay = max(delay or 0, visibility_seconds(at_least))
         if delay is not None:
             self.change_visibility(record, delay)
         return delay

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
-from fanfold._base.ordering import Lane, Unit
+from fanfold._base.ordering import Lane, TenantLanes, Unit
 from fanfold._base.outcome import DONE
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.batch import Batch
@@ -37,10 +37,10 @@ class TaskBatch(Batch):
         self._workers: set[asyncio.Task[Any]] = set()
         self._admitted: set[int] = set()
         """Ids of workers that have processed a record, and may yield their slot to another batch."""
-        self._returned: deque[Lane] = deque()
-        """Lanes, or the rest of one, that workers have given back."""
-        self._exhausted = False
-        """True once a worker has found no more lanes."""
+        self._returned: deque[Lane] | TenantLanes = deque() if self._tenants is None else self._tenants
+        """Lanes, or the rest of one, that workers have given back; with a limit for each tenant, all lanes."""
+        self._exhausted = self._tenants is not None
+        """True once a worker has found no more lanes, apart from those that were given back."""
         self._running = 0
         self._admission_lock: asyncio.Lock | None = None
         self._first_wait = 0.0
@@ -66,6 +66,9 @@ class TaskBatch(Batch):
         """Number of calls of the handler that run."""
         return self._running
 
+    def _running_with_this_one(self) -> int:
+        return self._running + 1
+
     def _has_lanes(self) -> bool:
         return not self._exhausted or bool(self._returned)
 
@@ -77,15 +80,17 @@ class TaskBatch(Batch):
             if not worker.cancelling():  # only once, so that a rollback after a timeout is not interrupted
                 worker.cancel()
 
-    def start_worker(self) -> None:
-        """Start a worker in a slot that was granted, by whichever thread."""
-        self._on_loop(super().start_worker)
+    def start_workers(self, count: int) -> None:
+        """Start workers in slots that were granted, by whichever thread."""
+        self._on_loop(self._start_on_loop, count)
+
+    def _start_on_loop(self, count: int) -> None:
+        slots = self._admission.slots
+        slots.has_started(self, count)  # nothing else on this loop can end the batch before it has a worker
+        self._start_workers(count, slots.release)
 
     def _start_one(self) -> None:
-        try:
-            self._start_with(())
-        finally:
-            self._admission.slots.has_started(self)
+        self._start_with(())
 
     def _start_with(self, lane: Lane) -> None:
         worker = start_task(self._loop, self._work(lane), self._context.copy())
@@ -108,7 +113,7 @@ class TaskBatch(Batch):
         lane: Lane | None = None
         if not (self._cancelled or self._closed):
             if error is not None:  # pragma: no cover - a bug of ours, or a handler that cancels its worker
-                self._log_error_of_worker(error)
+                self._outcomes.log_error_of_worker(error)
             # A new worker starts only now, after the callbacks that the last record added to its task.
             lane = worker.result() if error is None else ()
         if lane is None or not self._replace_worker(lane):
@@ -155,20 +160,17 @@ class TaskBatch(Batch):
         timeout, copy_context = self._timeout, contextvars.copy_context
         clean_context, name = copy_context(), task.get_name()
         has_variables = len(clean_context) > 0
-        references, weak_references = sys.getrefcount, weakref.getweakrefcount
+        references, weak_references, tells_of_ends = sys.getrefcount, weakref.getweakrefcount, self._tells_of_ends
         # The sum, because an eager task's counts shift between strong and weak at its first suspension.
         attached = references(task) + weak_references(task)
-        for lane in chain((started,) if started else (), self._lanes, self._returned_lanes()):
+        for lane in self._lanes_from(started):
             for unit in lane:
                 now = clock()
                 if now >= self._yield_at and self._must_yield(now):
-                    self._yielding += 1
-                    await asyncio.sleep(0)
-                    self._yielding -= 1
-                    now = clock()
+                    now = await self._yield()
                 if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
                     if self._wait_now(task, now) and not await self._may_start(task):
-                        self._returned.append(lane[lane.index(unit) :])
+                        self._returned.appendleft(lane[lane.index(unit) :])
                         return None
                     now = clock()
                 if now >= stops_at or self._cancelled:
@@ -187,6 +189,8 @@ class TaskBatch(Batch):
                     self._running -= 1
                     if timer is not None:
                         timer.stop()
+                if tells_of_ends and self._unit_ended(unit, now, value):
+                    self._loop.call_soon(admission.slots.fill)  # not here: a worker may run its first record now
                 if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
                     if issubclass(type(value), StillRunningError):
                         self._blocked_threads.add(task)
@@ -223,6 +227,13 @@ class TaskBatch(Batch):
             return False
         return True
 
+    async def _yield(self) -> float:
+        """Let the event loop run its other tasks; return the current time."""
+        self._yielding += 1
+        await asyncio.sleep(0)
+        self._yielding -= 1
+        return self._deadline.clock()
+
     def _must_yield(self, now: float) -> bool:
         """Return whether the event loop has run no other task for an interval, although it was asked to."""
         if self._is_turning or self._yielding:
@@ -236,10 +247,17 @@ class TaskBatch(Batch):
         self._is_turning = False
         self._yield_at = self._deadline.clock() + _YIELD_SECONDS
 
+    def _lanes_from(self, started: Lane) -> Iterator[Lane]:
+        """Return the lanes for a worker: a started one and those that others have given back, and then the rest."""
+        lanes = self._lanes if self._tenants is None else iter(())
+        if not (started or self._returned):
+            return lanes
+        return chain((started,) if started else (), self._returned_lanes(), lanes)
+
     def _returned_lanes(self) -> Iterator[Lane]:
-        """Yield the lanes that workers gave back when they ended for another batch."""
-        while self._returned:
-            yield self._returned.popleft()
+        with contextlib.suppress(IndexError):
+            while True:
+                yield self._returned.popleft()
 
     def _wait_now(self, worker: asyncio.Task[Any], now: float) -> float:
         """Return 0 if the next record may start now, which counts as its start, and otherwise how long it waits."""
@@ -253,7 +271,7 @@ class TaskBatch(Batch):
         """Wait until the next record may start, or until no more may, one worker at a time.
 
         Returns:
-            False if this worker should end instead, because another batch needs its slot.
+            False if this worker should end instead: another batch needs its slot, or no more records start.
         """
         if id(worker) in self._admitted and self._admission.slots.should_yield(self):
             return False
@@ -265,6 +283,8 @@ class TaskBatch(Batch):
                 seconds, self._first_wait = self._first_wait or self._wait_of_start(now), 0.0
                 if not seconds:
                     break
+                if self._refusal is not None:
+                    return False
                 await asyncio.sleep(min(seconds, self._stops_at - now))
         return True
 

@@ -1,7 +1,7 @@
 """A batch of a ``def`` handler, whose workers are threads that take records themselves.
 
 A thread writes the outcome of a record that is done. It reports everything else to the event loop, which logs, settles,
-and decides whether a FIFO lane goes on. A batch whose records are all done needs the event loop for nothing.
+and decides whether a FIFO lane goes on.
 
 A worker *holds* a record while it runs it. Its outcome is decided by the one that removes it from ``_Worker.held``: the
 thread, when the handler ends, or the event loop, when the record's time is up. Removing is atomic, so only one does.
@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from fanfold._base.ordering import Lane, Unit
+from fanfold._base.ordering import Lane, TenantLanes, Unit
 from fanfold._base.outcome import DONE
 from fanfold._base.record import Record
 from fanfold._base.threads import storable
@@ -38,7 +38,6 @@ _MAX_REPORTS: Final = 64
 """Records that are reported and not read, from which the threads wait for the event loop."""
 _REPORT_SECONDS: Final = 0.001
 """Time of such a wait."""
-
 
 _Held: TypeAlias = tuple[Lane, int, float]
 """The record that a worker runs: its lane, the index of its unit in the lane, and the time of its start."""
@@ -69,7 +68,7 @@ class ThreadBatch(Batch):
         self._call: Callable[[Record], Any] = self._handler.on_thread
         self._threads = self._environment.threads
         self._need = need
-        self._to_do: deque[Lane] = deque(self._lanes)
+        self._to_do: deque[Lane] | TenantLanes = deque(self._lanes) if self._tenants is None else self._tenants
         self._workers: set[_Worker] = set()
         """Workers that run, those included whose lane the event loop goes on with."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,6 +106,10 @@ class ThreadBatch(Batch):
     def _workers_left(self) -> int:
         return len(self._workers)
 
+    def start_workers(self, count: int) -> None:
+        """Start workers in slots that were granted."""
+        self._start_workers(count, self._admission.slots.give_back)
+
     def _start_one(self) -> None:
         worker = _Worker()
         self._workers.add(worker)
@@ -129,7 +132,7 @@ class ThreadBatch(Batch):
             ends = self._process(worker)
         except BaseException as error:  # noqa: BLE001  # pragma: no cover - a bug of ours: the record is redelivered
             ends = True
-            self._on_loop(self._log_error_of_worker, error)
+            self._on_loop(self._outcomes.log_error_of_worker, error)
         return functools.partial(self._worker_ended, worker) if ends else _nothing
 
     def _worker_ended(self, worker: _Worker) -> None:
@@ -137,7 +140,7 @@ class ThreadBatch(Batch):
         self._workers.discard(worker)
         self._end_if_idle()
 
-    def _process(self, worker: _Worker) -> bool:  # noqa: C901 - one frame
+    def _process(self, worker: _Worker) -> bool:  # noqa: C901, PLR0912 - one frame
         """Process lanes until none is left or the deadline is near.
 
         Returns:
@@ -145,7 +148,7 @@ class ThreadBatch(Batch):
         """
         clock, stops_at, admission = self._deadline.clock, self._stops_at, self._admission
         call, records, outcomes, keeps = self._call, self.records, self._outcomes.values, self._keep_details
-        to_do, held, new_context = self._to_do, worker.held, self._context.copy
+        to_do, held, new_context, tells_of_ends = self._to_do, worker.held, self._context.copy, self._tells_of_ends
         while True:
             try:
                 lane = to_do.popleft()
@@ -167,6 +170,8 @@ class ThreadBatch(Batch):
                     value = context.run(call, records[position])
                 except BaseException as error:  # noqa: BLE001 - every failure is one of this record
                     value = storable(error)
+                if tells_of_ends and not is_awaitable(value) and self._unit_ended(lane[index], now, value):
+                    admission.slots.fill()
                 try:
                     standing = held.pop()
                 except IndexError:
@@ -194,16 +199,13 @@ class ThreadBatch(Batch):
     def _report(self, worker: _Worker, standing: _Held, value: object, context: contextvars.Context) -> bool:
         """Report to the event loop what is not simply done; return whether this thread goes on with the lane."""
         goes_on = not (self._outcomes.is_fifo or is_awaitable(value))
-        while len(self._reports) >= _MAX_REPORTS and not self._closed and self._is_in_time():
+        while len(self._reports) >= _MAX_REPORTS and not self._closed and self._deadline.clock() < self._stops_at:
             time.sleep(_REPORT_SECONDS)  # errors keep the variables of their handlers alive
         self._reports.append((worker, standing, value, context))
         if not self._is_hearing:
             self._is_hearing = True
             self._on_loop(self._hear)
         return goes_on
-
-    def _is_in_time(self) -> bool:
-        return self._deadline.clock() < self._stops_at
 
     def _may_start(self, worker: _Worker, lane: Lane, index: int) -> bool:
         """Wait until a record may start, one worker at a time; then the worker holds it.
@@ -220,6 +222,8 @@ class ThreadBatch(Batch):
                 if not (seconds := self._wait_of_start(now)):
                     worker.held.append((lane, index, now))  # before others ask how many run
                     return True
+                if self._refusal is not None:
+                    return False
                 self._waits = threading.Event()
                 if not self._cancelled:  # pragma: no branch - otherwise, nobody sets the event
                     self._waits.wait(min(seconds, stops_at - now))
@@ -231,9 +235,9 @@ class ThreadBatch(Batch):
         """Watch the deadline, the timeouts, and whether more threads are of use."""
         super().supervise()
         if self._on_ended:
-            self._later(self._looked_at + self._look_seconds, self._look)
+            self._calls.later(self._looked_at + self._look_seconds, self._look)
             if self._timeout is not None:
-                self._later(self._started_at + self._timeout, self._end_timeouts)
+                self._calls.later(self._started_at + self._timeout, self._end_timeouts)
 
     def _look(self) -> None:
         """Start more threads if the handlers wait, and look again later if they do not."""
@@ -248,7 +252,7 @@ class ThreadBatch(Batch):
             return
         self._looked_at, self._ended_at_look = now, ended
         self._look_seconds = min(max(_LOOK_SECONDS, 2 * self._look_seconds), _MAX_LOOK_SECONDS)
-        self._later(now + self._look_seconds, self._look)
+        self._calls.later(now + self._look_seconds, self._look)
 
     def _end_timeouts(self) -> None:
         """Fail the records that take longer than the timeout; their threads keep their slots until they return."""
@@ -260,7 +264,7 @@ class ThreadBatch(Batch):
                     oldest = min(oldest, standing[2])
                 else:
                     self._give_up(worker, standing, self._timeout_error())
-        self._later(oldest + self._timeout, self._end_timeouts)
+        self._calls.later(oldest + self._timeout, self._end_timeouts)
         self._admission.slots.want(self)  # other slots may be free
         self._end_if_idle()
 
@@ -309,7 +313,7 @@ class ThreadBatch(Batch):
                 else:
                     self._store(standing, value)
             except Exception as error:  # noqa: BLE001  # pragma: no cover - a bug of ours: the record is redelivered
-                self._log_error_of_worker(error)
+                self._outcomes.log_error_of_worker(error)
             finally:
                 self._reports.popleft()  # last: while there is a report, the batch has not ended
         self._end_if_idle()
@@ -320,7 +324,7 @@ class ThreadBatch(Batch):
             task = create_task(self._loop, going_on, self._context.copy())
         except Exception as error:  # noqa: BLE001 - a task factory of the user's
             going_on.close()
-            self._log_error_of_worker(error)
+            self._outcomes.log_error_of_worker(error)
             self._store(standing, value)
             self._worker_ended(worker)
         else:
@@ -336,6 +340,8 @@ class ThreadBatch(Batch):
         lane, index, started_at = standing
         if is_awaitable(value):
             value = await self._result_of(value, context, started_at)
+            if self._tells_of_ends and self._unit_ended(lane[index], started_at, value):
+                self._admission.slots.fill()
         rest = lane[index + 1 :]
         continues = self._store(standing, value)
         if self._outcomes.is_fifo and not (continues and await self._lane_continues(lane[index])):
@@ -370,11 +376,7 @@ class ThreadBatch(Batch):
             if timer is not None:
                 timer.stop()
         if task.cancelling():
-            value = (
-                TimeoutError(f"the handler took longer than {self._timeout} s")
-                if timer and timer.fired
-                else _cancelled()
-            )
+            value = self._timeout_error() if timer and timer.fired else _cancelled()
         while task.cancelling():
             task.uncancel()
         return value

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 _AGAIN_SECONDS: Final = 0.02
 """Time until a timeout that found its task being cancelled looks again."""
-_CAN_START_EAGERLY = sys.version_info >= (3, 12)
+_EAGERLY: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 def prepared_task() -> asyncio.Task[Any]:
@@ -57,9 +57,9 @@ def start_task(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: contextvars.Context
 ) -> asyncio.Task[T]:
     """Start a coroutine as ``create_task`` does; from Python 3.12 on, run it to its first suspension immediately."""
-    if not _CAN_START_EAGERLY or loop.get_task_factory() is not None:
+    if loop.get_task_factory() is not None:
         return create_task(loop, coroutine, context)
-    return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg]
+    return asyncio.Task(coroutine, loop=loop, context=context, **_EAGERLY)
 
 
 async def run_awaitable(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T], context: contextvars.Context) -> T:

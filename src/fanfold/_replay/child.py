@@ -117,8 +117,9 @@ def main() -> None:
         if consumer is not None:
             consumer.add_observer(observer)
         concurrency = None if consumer is None else consumer.settings.concurrency
+        fixed = concurrency if isinstance(concurrency, int) else None
         _send(replies, {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None,
-                        "concurrency": concurrency})  # fmt: skip
+                        "concurrency": fixed})  # fmt: skip
         for line in sys.stdin:
             began = time.perf_counter()
             request = json.loads(line)

@@ -171,8 +171,8 @@ class BoundedProcessor(BasePartialBatchProcessor):
         return self._entries(batch, batch_entries.entries)
 
     def _entries(self, batch: Batch, entries: Sequence[Any]) -> list[Entry]:
-        if batch.interrupt is not None:
-            raise batch.interrupt
+        if batch.stored.interrupt is not None:
+            raise batch.stored.interrupt
         if batch.abandoned:
             logger.warning("%d handlers were still running when the batch response was returned", batch.abandoned)
         ended = zip(self.records, batch.outcomes(), entries, strict=True)

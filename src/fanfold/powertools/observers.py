@@ -36,11 +36,12 @@ class BatchMetrics:
     - Count: ``RecordsReceived``; ``RecordsDone``, ``RecordsFailed``, ``RecordsRetrying``, ``RecordsRejected``, and
       ``RecordsNotStarted``, whose sum is ``RecordsReceived``. Zeros are included.
     - Milliseconds: ``BatchDuration``; ``DeadlineLeft``, the time until the Lambda timeout, if there is a deadline.
+    - ``ConcurrencyLimit``: the limit at the end of the batch, if it adjusts itself.
     - ``PeakInFlight``: the maximum number of concurrent calls of the handler. ``PeakMemory``: the peak memory of the
       process so far, in megabytes of 1,024 KiB, as Lambda counts memory.
 
-    Outcomes have separate metrics instead of a dimension, so there are ten metrics for any number of error types. The
-    metadata ``errors`` contains up to 20 error types with their counts: ``{"TimeoutError": 3}``.
+    Outcomes have separate metrics instead of a dimension, so there are ten or eleven metrics for any number of error
+    types. The metadata ``errors`` contains up to 20 error types with their counts: ``{"TimeoutError": 3}``.
 
     Namespace, service, and default dimensions are those of ``metrics``. Metrics that other code adds to it are neither
     written nor changed.
@@ -95,6 +96,8 @@ def _metrics_of(ended: BatchEnded) -> list[tuple[str, str, float]]:
     ]
     if ended.peak_memory_bytes is not None:  # pragma: no branch - a system without /proc
         metrics.append(("PeakMemory", "Megabytes", ended.peak_memory_bytes / _KIB**2))
+    if ended.concurrency_limit is not None:
+        metrics.append(("ConcurrencyLimit", "Count", ended.concurrency_limit))
     if not math.isinf(ended.seconds_left):
         metrics.append(("DeadlineLeft", "Milliseconds", ended.seconds_left * 1000))
     return metrics

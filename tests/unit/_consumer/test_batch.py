@@ -307,15 +307,15 @@ class Occupying:
     wanted_workers = 1
     records_in_flight = 0
 
-    def start_worker(self) -> None: ...
+    def start_workers(self, count: int) -> None: ...
 
 
 class AskedTooEarly(ThreadBatch):
     """Is asked for its end by another thread, after it was given a slot and before it has a worker."""
 
-    def start_worker(self) -> None:
+    def start_workers(self, count: int) -> None:
         self._end_if_idle()
-        super().start_worker()
+        super().start_workers(count)
 
 
 async def test_a_batch_does_not_end_between_its_slot_and_the_start_of_its_worker():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import fanfold
 from batches import Gauge, ids
 from fanfold import Done, Failed
-from fanfold._consumer.admission import Slots
+from fanfold._consumer.admission import FixedLimit, Slots
 from fanfold.testing import make_context, make_event
 
 
@@ -82,15 +82,15 @@ class ScriptedBatch:
         self.worker_count = 0
         self.records_in_flight = 0
 
-    def start_worker(self) -> None:
-        self.worker_count += 1
+    def start_workers(self, count: int) -> None:
+        self.worker_count += count
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 6), st.lists(st.tuples(st.integers(0, 3), st.integers(1, 8)), max_size=60))
 def test_slots_are_never_exceeded_and_never_idle_while_a_batch_waits(limit: int, steps):
     """Batches enter and leave, and their workers end or yield, in any order."""
-    slots = Slots(limit)
+    slots = Slots(FixedLimit(limit))
     running: list[ScriptedBatch] = []
     for action, number in steps:
         batch = running[number % len(running)] if running else None
@@ -113,7 +113,7 @@ def test_slots_are_never_exceeded_and_never_idle_while_a_batch_waits(limit: int,
 
 def test_a_batch_that_has_no_more_records_does_not_take_the_slot_that_it_waited_for():
     """The next batch that waits gets it."""
-    slots = Slots(1)
+    slots = Slots(FixedLimit(1))
     running, exhausted, waiting = (ScriptedBatch(1) for _ in range(3))
     for batch in (running, exhausted, waiting):
         slots.enter(batch)
@@ -124,13 +124,13 @@ def test_a_batch_that_has_no_more_records_does_not_take_the_slot_that_it_waited_
 
 def test_a_slot_that_is_given_back_goes_to_the_batch_that_waits():
     """A batch may have no more records by the time at which its worker would start."""
-    slots = Slots(1)
+    slots = Slots(FixedLimit(1))
 
     class Late(ScriptedBatch):
-        def start_worker(self) -> None:
+        def start_workers(self, count: int) -> None:
             self.wanted_workers = 0
             slots.enter(waiting)
-            slots.give_back(self)
+            slots.give_back(self, count)
 
     waiting = ScriptedBatch(1)
     late = Late(1)
@@ -142,7 +142,7 @@ def test_a_slot_that_is_given_back_goes_to_the_batch_that_waits():
 
 def test_a_batch_that_wants_no_more_workers_does_not_wait_any_longer():
     """Its records have ended before a slot was free."""
-    slots = Slots(1)
+    slots = Slots(FixedLimit(1))
     running, waiting = ScriptedBatch(1), ScriptedBatch(1)
     slots.enter(running)
     slots.enter(waiting)

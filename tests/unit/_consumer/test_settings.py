@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 
 import fanfold
-from fanfold import Backoff
-from fanfold._consumer.settings import Settings
+from fanfold import Auto, Backoff
+from fanfold._consumer.settings import Settings, adjusting_concurrency, allowed_concurrency
 from fanfold.errors import ConfigurationError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
@@ -39,6 +39,15 @@ def plain():
         ("concurrency", 1.0),
         ("concurrency", True),
         ("concurrency", None),
+        ("concurrency", "10"),
+        ("concurrency", Auto),
+        ("fair", 1),
+        ("tenant", 5),
+        ("tenant", ""),
+        ("tenant", str),
+        ("tenant", opened_by_hand),
+        ("tenant_concurrency", 0),
+        ("tenant_concurrency", "2"),
         ("chunk_size", 0),
         ("chunk_size", 2.5),
         ("chunk_size", True),
@@ -90,6 +99,10 @@ def test_an_invalid_value_is_refused_with_one_line_that_contains_its_setting(nam
     [
         {"concurrency": 1},
         {"concurrency": 10_000},
+        {"concurrency": "auto"},
+        {"concurrency": Auto(minimum=2, maximum=20)},
+        {"fair": True},
+        {"tenant_concurrency": 2},
         {"chunk_size": 1},
         {"chunk_size": None},
         {"timeout": 0.001},
@@ -135,6 +148,49 @@ def test_the_defaults_are_those_of_the_documentation():
         commit=None,
         settler=None,
     )
+
+
+@pytest.mark.parametrize("tenant", ["customer", lambda record: record.body])
+def test_a_tenant_needs_a_setting_that_uses_it(tenant: object):
+    """Otherwise, it has no effect."""
+    for others in ({"fair": True}, {"tenant_concurrency": 2}):
+        assert Settings(tenant=tenant, **others).is_fair
+    with pytest.raises(ConfigurationError, match=r"^tenant has no effect without fair=True or tenant_concurrency"):
+        Settings(tenant=tenant)
+    assert not Settings().is_fair
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "allowed", "adjusting"),
+    [
+        (7, None, 7, None),
+        (7, "", 7, None),
+        (7, " 3 ", 3, None),
+        ("auto", None, 1_000, Auto()),
+        (Auto(maximum=20), None, 20, Auto(maximum=20)),
+        (Auto(maximum=20), "3", 3, None),
+        (Auto(maximum=20), "auto", 20, Auto(maximum=20)),
+        (7, "auto", 1_000, Auto()),
+    ],
+)
+def test_the_environment_variable_overrides_the_concurrency(monkeypatch, setting, variable, allowed, adjusting):
+    """It may be a number or "auto", which keeps the bounds of the setting."""
+    monkeypatch.delenv("FANFOLD_CONCURRENCY", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("FANFOLD_CONCURRENCY", variable)
+    settings = Settings(concurrency=setting)
+    assert (allowed_concurrency(settings), adjusting_concurrency(settings)) == (allowed, adjusting)
+    assert fanfold.consumer(concurrency=setting)(lambda body: None).concurrency == allowed
+
+
+@pytest.mark.parametrize("variable", ["0", "automatic", "-1", "2.5"])
+def test_an_invalid_environment_variable_is_refused_at_the_first_batch(monkeypatch, variable: str):
+    """The error names the variable and the valid values."""
+    monkeypatch.setenv("FANFOLD_CONCURRENCY", variable)
+    with pytest.raises(
+        ConfigurationError, match=r'^FANFOLD_CONCURRENCY must be an integer of at least 1 or "auto", not'
+    ):
+        allowed_concurrency(Settings())
 
 
 def test_an_unknown_setting_is_refused_with_a_list_of_the_settings():

@@ -97,6 +97,18 @@ def test_times_and_memory_are_written_in_their_units(metrics: Metrics, capsys):
     assert "errors" not in document
 
 
+def test_a_limit_that_adjusts_itself_is_written(metrics: Metrics, capsys):
+    """A fixed one is not."""
+
+    @fanfold.consumer(concurrency=fanfold.Auto(maximum=3), observers=[BatchMetrics(metrics)])
+    async def handler(number: int) -> None: ...
+
+    handler(make_event(1), make_context())
+    handler.close()
+    (document,) = documents(capsys)
+    assert document["ConcurrencyLimit"] == [3.0]
+
+
 def test_without_a_deadline_no_remaining_time_is_written(metrics: Metrics, capsys):
     """CloudWatch does not accept infinity."""
     handler = fanfold.consumer(observers=[BatchMetrics(metrics)])(act)

@@ -1,0 +1,284 @@
+"""The program of a worker process: run the records that the consumer sends, one after another.
+
+The consumer can stop it at any moment. SIGTERM raises ``Interrupted`` in the handler, if the record that it is meant
+for still runs, so that its ``finally`` blocks run; SIGKILL follows. The process ends when the consumer's process ends,
+even inside a regular expression: the kernel sends SIGKILL when the last writer of the life pipe has closed it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, TextIO
+
+import fanfold
+from fanfold._base.context import BatchContext
+from fanfold._base.deadline import Deadline
+from fanfold._base.import_string import last_line
+from fanfold._base.log_context import RECORD_KEYS
+from fanfold._base.outcome import Done, Failed
+from fanfold._base.record import Record
+from fanfold._consumer import process_handlers
+from fanfold._consumer.binding import bind_here
+from fanfold._consumer.classify import outcome_of, rejects
+from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode
+
+_RECEIVE_BYTES = 1 << 18
+_PROGRESS_SECONDS = 0.001
+"""Least time between two reports of records that are done."""
+
+
+_SENT = "fanfold_sent"
+"""Attribute of log records that were sent."""
+
+
+class Interrupted(BaseException):
+    """Raised in a handler whose record has taken too long."""
+
+
+def main(connection: str, page: str, life: str) -> None:
+    """Run the process until its consumer closes the socket.
+
+    Args:
+        connection: Descriptor of the socket.
+        page: Descriptor of the page.
+        life: Descriptor of the pipe that the consumer's process keeps open.
+    """
+    sys.argv[1:] = []
+    _die_with_parent(int(life))
+    child = _Child(socket.socket(fileno=int(connection)), Page(int(page)))
+    signal.signal(signal.SIGTERM, child.interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the consumer, which ends its processes
+    try:
+        child.run()
+    except Interrupted:  # after its handler had ended
+        child.exit(128 + signal.SIGTERM)
+    except (BrokenPipeError, ConnectionResetError):  # the consumer does not listen any more
+        child.exit(1)
+
+
+def _die_with_parent(life: int) -> None:
+    """Let the kernel end this process when the other end of a pipe is closed."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+    except (ImportError, AttributeError, OSError):  # macOS: only between two bytecodes
+        threading.Thread(target=lambda: (os.read(life, 1), os._exit(1)), daemon=True).start()
+
+
+class _Child:
+    def __init__(self, connection: socket.socket, page: Page) -> None:
+        self._connection = connection
+        self._page = page
+        self._sending = threading.Lock()
+        self._messages = self._received()
+        self._reported_at = 0.0
+        self._at = (0, NOTHING)
+
+    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        """Raise ``Interrupted`` if the record that the signal is meant for runs."""
+        target = self._page.target
+        if target[1] != NOTHING and self._page.running[:2] == target:
+            self._page.target = (NOTHING, NOTHING)  # once
+            raise Interrupted
+
+    def run(self) -> None:
+        """Import the handler, and run frames."""
+        setup = next(self._messages)
+        try:
+            self._prepare(setup)
+        except BaseException as error:  # noqa: BLE001 - of the user's module
+            self._send(("broken", last_line(error)))
+            return
+        self._send(("ready",))
+        for kind, *values in self._messages:
+            if kind == "batch":
+                self._start_batch(*values)
+            else:
+                self._run_frame(*values)
+        self._leave()
+
+    def _prepare(self, setup: dict[str, Any]) -> None:
+        logging.root.handlers[:] = [_Forwarding(self)]
+        logging.root.setLevel(setup["log_level"])
+        sys.stdout, sys.stderr = _lines_to(1), _lines_to(2)
+        vars(fanfold).update(consumer=process_handlers.consumer, Consumer=process_handlers.Registered)
+        name = process_handlers.HandlerName(*setup["handler"])
+        importlib.import_module(name.module)
+        _forward(self)
+        function = process_handlers.registered(name)
+        if function is None:
+            raise LookupError(f"{name.module} does not create a consumer of {name.qualname} when it is imported")
+        settings = process_handlers.settings_of(function) | pickle.loads(setup["settings"])  # noqa: S301 - from our parent
+        self._reject_on = rejects(settings.get("reject_on"))
+        self._takes_raw = setup["takes_raw"]
+        self._state, self._leave = _enter(settings.get("lifespan"))
+        self._bind = bind_here(function)
+
+    def _start_batch(self, shared: bytes | None, trace_id: str | None, keeps_values: bool) -> None:
+        self._keeps_values = keeps_values
+        if trace_id is not None:
+            os.environ["_X_AMZN_TRACE_ID"] = trace_id
+        lambda_context, deadline = (None, Deadline.never()) if shared is None else pickle.loads(shared)  # noqa: S301
+        self._call: Callable[[Record], Any] = self._bind(BatchContext(lambda_context, deadline, self._state))
+
+    def _run_frame(self, frame: int, records: list[Any]) -> None:
+        page = self._page
+        for position, raw in enumerate(records):
+            now = time.monotonic()
+            self._at = (frame, position)
+            page.run(frame, position, now)
+            if (
+                position >= page.limit or now >= page.stops_at
+            ):  # after it is written: the consumer reads the opposite way
+                self._end(frame, position)
+                return
+            record = Record(raw) if self._takes_raw else Record({"messageId": raw[0], "body": raw[1]})
+            token = RECORD_KEYS.set({"message_id": record.message_id})
+            try:
+                self._report(frame, position, self._outcome_of(record))
+            finally:
+                RECORD_KEYS.reset(token)
+        self._end(frame, len(records))
+
+    def _outcome_of(self, record: Record) -> Any:
+        value: Any = None
+        try:
+            value = self._call(record)
+            if value is None:
+                return None
+        except Interrupted:
+            self.exit(128 + signal.SIGTERM)
+        except BaseException as error:  # noqa: BLE001 - every failure is one of this record
+            value = error
+        try:
+            return outcome_of(value, self._reject_on)
+        except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
+            return Failed(error)
+
+    def _report(self, frame: int, position: int, outcome: Any) -> None:
+        if outcome is None or (isinstance(outcome, Done) and not self._keeps_values):
+            self._page.set_done(position)
+            if (now := time.monotonic()) - self._reported_at > _PROGRESS_SECONDS:
+                self._reported_at = now
+                self._send(("progress",))
+        elif isinstance(outcome, Failed):
+            self._send(("failed", frame, position, _portable(outcome.error)))
+        else:
+            try:
+                data = encode(("outcome", frame, position, outcome))
+            except Exception as error:  # noqa: BLE001 - a value of the user's
+                failure = TypeError(f"the handler returned a value that cannot be sent to the consumer: {error}")
+                data = encode(("failed", frame, position, _portable(failure)))
+            self._send_bytes(data)
+
+    def _end(self, frame: int, position: int) -> None:
+        self._page.run(frame, NOTHING, 0.0)
+        self._send(("end", frame, position))
+
+    def _send(self, message: object) -> None:
+        self._send_bytes(encode(message))
+
+    def _send_bytes(self, data: bytes) -> None:
+        with self._sending:
+            self._connection.sendall(data)
+
+    def send_log(self, fields: dict[str, Any]) -> None:
+        """Send a log record of the record that runs."""
+        self._send(("log", *self._at, fields))
+
+    def _received(self) -> Iterator[Any]:
+        messages = Messages()
+        while data := self._connection.recv(_RECEIVE_BYTES):
+            yield from messages.feed(data)
+
+    def exit(self, code: int) -> None:
+        """End the process after its output is written."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+class _Forwarding(logging.Handler):
+    """Sends log records to the consumer, whose handlers format them."""
+
+    def __init__(self, child: _Child) -> None:
+        super().__init__()
+        self._child = child
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a log record once, with its message and its traceback as text."""
+        if getattr(record, _SENT, False):
+            return  # by a logger below
+        fields = {**vars(record), "msg": record.getMessage(), "args": None}
+        setattr(record, _SENT, True)
+        if record.exc_info:
+            fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
+        fields["exc_info"] = None
+        try:
+            pickle.dumps(fields)
+        except Exception:  # noqa: BLE001 - values of the user's in ``extra``
+            fields = {
+                key: value if isinstance(value, str | int | float | None) else str(value)
+                for key, value in fields.items()
+            }
+        self._child.send_log(fields)
+
+
+def _forward(child: _Child) -> None:
+    """Replace log handlers that the handler's module has created for the console: the consumer's process has them, too.
+
+    Among them are those of Powertools, whose keys the consumer's process knows.
+    """
+    for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
+        if isinstance(logger, logging.Logger) and any(map(_writes_to_console, logger.handlers)):
+            kept = [handler for handler in logger.handlers if not _writes_to_console(handler)]
+            logger.handlers = [*kept, _Forwarding(child)]  # Powertools keeps its records from the root's
+
+
+def _writes_to_console(handler: logging.Handler) -> bool:
+    stream = getattr(handler, "stream", None)
+    return type(handler) is logging.StreamHandler and stream in {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
+
+
+def _portable(error: BaseException) -> tuple[bytes | None, str, str]:
+    """Return an error pickled, its type with its text, and its traceback; None in place of what cannot be unpickled."""
+    import traceback  # not in a process without an error
+
+    text, stack = last_line(error), "".join(traceback.format_exception(error))
+    try:
+        pickled = pickle.dumps(error, protocol=5)
+        if type(pickle.loads(pickled)) is not type(error):  # noqa: S301 - from here
+            return None, text, stack
+    except BaseException:  # noqa: BLE001 - an error of the user's
+        return None, text, stack
+    return pickled, text, stack
+
+
+def _lines_to(descriptor: int) -> TextIO:
+    """Return a stream that writes whole lines, so that those of several processes do not mix."""
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _enter(lifespan: Callable[[], Any] | None) -> tuple[Any, Callable[[], object]]:
+    """Enter a lifespan, for the life of this process; return its value, and what leaves it."""
+    if lifespan is None:
+        return None, int
+    import asyncio
+
+    loop, manager = asyncio.new_event_loop(), lifespan()
+    asyncio.set_event_loop(loop)
+    state = loop.run_until_complete(manager.__aenter__())
+    return state, lambda: loop.run_until_complete(manager.__aexit__(None, None, None))
