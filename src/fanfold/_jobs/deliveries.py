@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -104,8 +103,7 @@ class Deliveries:
         self.by_segment[segment] = min(_MOST_COUNT, self.by_segment[segment] + counted.deliveries)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """The deliveries of one part of a segment."""
 
     deliveries: int
