@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from failing import throttled
 from fanfold import inmemory
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
@@ -17,11 +19,13 @@ from fanfold._jobs.job_state import JobState
 from fanfold._jobs.message_check import live_run
 from fanfold._jobs.redrive import failures_of, redrive
 from fanfold._jobs.results import opened
+from fanfold._jobs.run_columns import Attempts, Ends
 from fanfold._jobs.run_details import read_details
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_count import count_segments, total_of
-from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
-from fanfold.errors import LedgerError, SegmentError
+from fanfold._jobs.tally import Redo
+from fanfold._ports.run import Attempt, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold.errors import FanfoldError, LedgerError, SegmentError
 from fanfold.inmemory import InMemoryLedger
 from harness import Bench, started
 from numbers_job import ranges_job
@@ -214,11 +218,51 @@ async def test_segments_that_cannot_be_sent_end_the_run():
     key = "runs/run/1/redo-x.json"
     await bench.plain.put_result(key, json.dumps(["9", "", 0, {}]).encode())
     bench.ledger._runs["run"] = replace(
-        await bench.run(), gen=1, redos=[key], redo=1, state=RunState.RUNNING, ended_at=None
+        await bench.run(), gen=1, redos=[key], redo=1, position=0, state=RunState.RUNNING, ended_at=None
     )
     await send_request(bench.plain, WatchRun("run", 0))
     await bench.settle()
-    assert (await bench.run()).ended
+    run = await bench.run()
+    assert run.ended
+    assert "its segments could not be sent" in (await bench.plain.get_result(str(run.output))).decode()
+
+
+async def test_a_scatter_that_a_service_refuses_is_tried_again():
+    """It is not damage, so it does not end the run."""
+    fails = 4
+
+    def gate(operation: str) -> None:
+        nonlocal fails
+        if operation == "before checkpoint" and fails:
+            fails -= 1
+            raise throttled()
+
+    bench = Bench(ranges_job(3), gate=gate)
+    with suppress(FanfoldError):
+        await started(bench)
+    await bench.settle()
+    assert await bench.output() == [0, 1, 2]
+
+
+def test_ends_and_attempts_that_say_little_are_counted():
+    """Without times or items, outside the run, or older than the last one."""
+    ends, attempts = Ends(2), Attempts(2)
+    ends.tally.redo(Redo([0, 1, 7], lost=[1, 7]))
+    for marker in (
+        Marker("a", 0, ids=[0, 9]),
+        Marker("b", 0, failed={0: "late", 1: "no", 9: "no"}, receive_counts={1: 0}),
+    ):
+        ends.tally.add(marker)
+        ends.add(marker)
+    for hop in (Hop(0, 0, 0, {}, "1", items=3), Hop(9, 0, 0, {}, "1"), Hop(0, 1, 3, {}, "1", seconds=1.0)):
+        ends.add_hop(hop)
+    first, second = ends.all()
+    assert (first.began_at, first.items, first.seconds, second.reason) == (None, None, None, "no")
+    late = Attempt(0, 0, 0, 2, 9.0, 1.0, "E", "late")
+    for attempt in (late, replace(late, began_at=1.0, message="early"), replace(late, segment=9)):
+        attempts.add(attempt)
+    assert attempts.last(0) == late
+    assert len(list(attempts.all())) == 2
 
 
 async def test_results_that_are_lost_before_they_are_combined_end_the_run():
