@@ -31,7 +31,7 @@ CRAFTED: dict[str, Any] = {
     "an unknown version": VALID | {"v": 2, "source": SOURCE},
     "another job": VALID | {"job": "other", "source": SOURCE},
     "another run": VALID | {"run": "other", "source": SOURCE},
-    "a run that is no name": VALID | {"run": "run#1", "source": SOURCE},
+    "an invalid name of a run": VALID | {"run": "run#1", "source": SOURCE},
     "no segment": BUNDLE | {"segments": []},
     "a segment twice": BUNDLE | {"segments": [[3, SOURCE], [3, SOURCE]]},
     "one of several outside the run": BUNDLE | {"segments": [[3, SOURCE], [99, SOURCE]]},
@@ -54,7 +54,7 @@ async def test_a_crafted_message_is_quarantined_and_the_run_ends_with_the_right_
 
 
 def test_a_crafted_message_costs_time_proportional_to_its_size():
-    """4,000 pairs and 4,000 unknown fields in a megabyte: each is looked at once, at most."""
+    """4,000 pairs and 4,000 unknown fields in a megabyte: no pair is compared with every field."""
     pairs: list[Any] = [[number, SOURCE] for number in range(MAX_SEGMENTS)]
     fields = {f"field {number}": number for number in range(4_000)}
     for crafted in (

@@ -80,7 +80,7 @@ class Trial:
                 self.is_certain = False
                 await self.work.send([messages[most % len(messages)]])
         elif kind == "dead":
-            await self.bury()
+            await self.handle_dead_letters()
         elif kind == "wait":
             self.bench.clock.advance(31)
         elif kind == "deliver":
@@ -100,7 +100,7 @@ class Trial:
                     await self.work.delete([queued.receipt_handle])
         return len(received)
 
-    async def bury(self, most: int = 10) -> int:
+    async def handle_dead_letters(self, most: int = 10) -> int:
         dead_letters = self.work.dead_letter_queue
         if (await self.bench.run()).state == RunState.RUNNING:
             for queued in dead_letters.messages():
@@ -136,7 +136,7 @@ class Trial:
         fold = self.bench.plain.fold_queue
         for _ in range(200):
             delivered = await self.deliver(5)
-            delivered += await self.bury()
+            delivered += await self.handle_dead_letters()
             delivered += await self.bench.pump(fold, self.bench.job.fold_handler)
             if (await self.bench.run()).ended:
                 return

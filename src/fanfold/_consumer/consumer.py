@@ -101,12 +101,13 @@ class Consumer(Generic[P, T]):
     def concurrency(self) -> int:
         """Maximum number of handlers that run concurrently: ``FANFOLD_CONCURRENCY`` if it is set, or the setting.
 
-        If it adjusts itself, this is the highest limit.
+        If it adjusts itself, this is the highest limit; with worker processes, their number.
 
         Raises:
             ConfigurationError: If ``FANFOLD_CONCURRENCY`` is neither an integer of at least 1 nor ``auto``.
         """
-        return allowed_concurrency(self.settings)
+        processes = self._batches.processes
+        return allowed_concurrency(self.settings) if processes is None else processes.count
 
     def __call__(self, event: Event, context: Any) -> BatchResponse:
         """Process a batch from Lambda's event source mapping, and return the partial batch response.
@@ -338,8 +339,8 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     """Turn a function that handles one message into a Lambda handler for SQS batches.
 
     The function takes the body, decoded by its annotation, and the ``Context`` if it has a second parameter without a
-    default. An ``async def`` function runs as a task on one event loop, a ``def`` function on a worker thread; the
-    concurrency limit is the same.
+    default. An ``async def`` function runs as a task on one event loop, a ``def`` function on a worker thread, or, with
+    ``processes``, in a worker process; the concurrency limit is the same.
 
     - No annotation, ``dict``, ``list``, ``Any``: the body as JSON.
     - ``str``: the body as is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import pickle
@@ -16,7 +17,7 @@ from fanfold._consumer.process_limits import concurrent_processes
 from fanfold._consumer.process_pool import ProcessPool, Spec
 from fanfold._consumer.process_slot import Child
 from fanfold._consumer.process_wire import MOST_RECORDS
-from fanfold._consumer.settings import Settings
+from fanfold._consumer.settings import AUTO, CONCURRENCY_VARIABLE, Settings, allowed_concurrency
 from fanfold.errors import ConfigurationError
 
 _LEAST_MEMORY_MB: Final = 128
@@ -41,14 +42,21 @@ class Processes:
         if not hasattr(os, "killpg"):
             raise ConfigurationError("processes needs signals, which this platform does not have; use threads")
         check_findable(function)
-        self.count: int = _count(settings)
-        """Number of processes."""
+        self._settings = settings
         self._gates_each_start = settings.starts_per_second is not None
         changed = {"reject_on": settings.reject_on, "lifespan": settings.lifespan}
         max_tasks = settings.max_tasks_per_process
         self._spec = Spec(register(function), _pickled(changed), max_tasks, not takes_only_body(function))
         self._started: list[Child] = []
         self._started_by = 0
+
+    @functools.cached_property
+    def count(self) -> int:
+        """Number of processes: ``FANFOLD_CONCURRENCY`` if it is set, or the setting."""
+        settings = self._settings
+        if os.environ.get(CONCURRENCY_VARIABLE, "").strip() not in {"", AUTO}:
+            return allowed_concurrency(settings)
+        return settings.processes if isinstance(settings.processes, int) else _vcpus()
 
     @property
     def records(self) -> int:
@@ -76,9 +84,7 @@ class Processes:
         return ProcessPool(self._spec, self.count, memory_share=share, started=started)
 
 
-def _count(settings: Settings) -> int:
-    if isinstance(settings.processes, int):
-        return settings.processes
+def _vcpus() -> int:
     memory_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if concurrent_processes() > 1:
         return 1

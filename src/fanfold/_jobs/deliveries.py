@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -35,7 +34,7 @@ _MOST_COUNT: Final = (1 << _COUNT_BITS) - 1
 
 
 class Event(NamedTuple):
-    """What happened in a delivery of a part of a segment."""
+    """An event in a delivery of a part of a segment."""
 
     kind: int
     """``ATTEMPT``, ``END`` or ``FAILURE``."""
@@ -104,8 +103,7 @@ class Deliveries:
         self.by_segment[segment] = min(_MOST_COUNT, self.by_segment[segment] + counted.deliveries)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """The deliveries of one part of a segment."""
 
     deliveries: int

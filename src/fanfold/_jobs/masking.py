@@ -16,7 +16,7 @@ MASK: Final = "***"
 _SHOWN: Final = 5
 _SHOWN_CHARACTERS: Final = 80
 _SECRET: Final = re.compile(
-    r"pass(word|wd|phrase|code)|^(pwd|pass|pin|auth|jwt|otp)$|secret|token|credential|cookie|signature|authorization"
+    r"password|passwd|passphrase|passcode|^(pwd|pass|pin|auth|jwt|otp)$|secret|token|credential|cookie|signature|authorization"
     r"|(api|access|private|secret|encryption|signing|account|shared)[_-]?key|connection[_-]?string|dsn$",
     re.IGNORECASE,
 )

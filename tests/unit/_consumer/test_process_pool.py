@@ -204,10 +204,20 @@ async def test_a_record_for_which_no_process_is_free_in_time_is_not_started():
         assert await pool.call(record_of(NOTHING), late) == fanfold.NotStarted("the invocation was about to time out")
 
 
+def test_the_environment_overrides_the_number_of_processes(monkeypatch):
+    """It is read at the first use, and ``auto`` does not change anything."""
+    processes = [Processes(process_app.act, fanfold.Settings(processes=2)) for _ in range(2)]
+    monkeypatch.setenv("FANFOLD_CONCURRENCY", "3")
+    assert processes[0].count == 3
+    monkeypatch.setenv("FANFOLD_CONCURRENCY", "auto")
+    assert processes[1].count == process_app.handler.concurrency == 2
+
+
 def test_processes_are_as_many_as_cpus_outside_of_lambda_and_refused_without_signals(monkeypatch):
     """MacOS has no affinity, and Windows no process groups."""
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", raising=False)
     assert Processes(process_app.act, fanfold.Settings(processes="auto")).count == 3
     monkeypatch.delattr(os, "killpg")
     with pytest.raises(ConfigurationError, match="processes needs signals, which this platform does not have"):

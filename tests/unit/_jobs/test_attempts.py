@@ -1,14 +1,20 @@
 """A failed delivery of a segment is in the ledger at the end of its batch, in one write."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from failing import throttled
-from fanfold import Job, Ranges, Retry
-from fanfold._jobs.attempts import MESSAGE_CHARACTERS
+from fanfold import Context, Deadline, Job, Ranges, Record, Retry, Segment
+from fanfold._base.context import BatchContext
+from fanfold._jobs.attempts import MESSAGE_CHARACTERS, _place_of, attempts_of
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.run_details import RunDetails, read_details
 from fanfold._ports.run import Attempt, FailedBatch
+from fanfold.inmemory import InMemoryLedger
+from fanfold.testing import make_record
 from harness import Bench, ended, started
 from numbers_job import all_of
 
@@ -131,7 +137,7 @@ async def test_any_error_has_a_text(wrong: Exception):
 
 
 async def test_segments_that_share_a_message_count_its_deliveries():
-    """A segment that fails continues in a message of its own, whose deliveries are added."""
+    """A segment that fails continues in a separate message, whose deliveries are added."""
     bench = Bench(job_of(segments_per_message=6))
     await ended(bench)
     details = await details_of(bench)
@@ -148,3 +154,65 @@ async def test_attempts_outside_the_run_are_ignored():
     await bench.settle()
     details = await details_of(bench)
     assert (details.deliveries, list(details.attempts())) == (6, [])
+
+
+async def test_a_segment_that_still_runs_when_the_response_is_due_has_failed():
+    """Its error says so, and its end has no effect any more; an abandoned generator records nothing."""
+    bench = Bench(job_of(all_of))
+    batch = BatchContext(None, Deadline.never(), JobState(bench.plain))
+    record = Record(make_record("x"))
+    segment = Segment("numbers", "run", 0, {"type": "ranges"})
+    attempts = attempts_of(batch)
+    with attempts.attempt(segment, Context(record, batch)):
+        ((run, attempt),) = attempts.take_failed()
+    assert (run, attempt.error, attempt.place) == ("run", "TimeoutError", None)
+    with suppress(ValueError), attempts.attempt(segment, Context(record, batch)):
+        attempts.take_failed()
+        raise ValueError
+    with suppress(GeneratorExit), attempts.attempt(segment, Context(record, batch)):
+        raise GeneratorExit
+    ((_, last),) = attempts.take_failed()
+    assert last.message == "still running when the batch response was due"
+
+
+async def test_a_segment_that_is_cancelled_at_the_deadline_has_timed_out():
+    """Any other cancellation keeps its name."""
+    bench = Bench(job_of(all_of))
+    for seconds, expected in ((0, "TimeoutError"), (60, "CancelledError")):
+        batch = BatchContext(None, Deadline.after(seconds), JobState(bench.plain))
+        segment = Segment("numbers", "run", 0, {"type": "ranges"})
+        with (
+            suppress(asyncio.CancelledError),
+            attempts_of(batch).attempt(segment, Context(Record(make_record("x")), batch)),
+        ):
+            raise asyncio.CancelledError
+        ((_, attempt),) = attempts_of(batch).take_failed()
+        assert attempt.error == expected
+
+
+async def test_a_bug_in_a_ledger_changes_no_outcome():
+    """It is logged; what is done is acknowledged."""
+
+    class Broken(InMemoryLedger):
+        async def put_attempts(self, run_id: str, batch: FailedBatch) -> None:
+            raise RuntimeError(run_id)
+
+    bench = Bench(job_of())
+    bench.plain = bench.backend = replace(bench.plain, ledger=Broken())
+    await started(bench)
+    await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
+    assert len(bench.plain.work_queue) == 3
+
+
+def test_a_place_is_short_and_in_the_users_code(tmp_path, monkeypatch):
+    """Relative to the code of the function or to the current folder; elsewhere, only the name of the file."""
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
+    places = []
+    for file in (tmp_path / "shop" / "app.py", tmp_path.parent / "other.py", tmp_path / "site-packages" / "x.py"):
+        try:
+            exec(compile("1 / 0", str(file), "exec"), {})  # noqa: S102 - code of a file
+        except ZeroDivisionError as error:
+            frames = error.__traceback__
+            assert frames is not None
+            places.append(_place_of(frames.tb_next))
+    assert places == ["shop/app.py:1", "other.py:1", None]

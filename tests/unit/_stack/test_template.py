@@ -2,6 +2,7 @@
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,42 @@ def test_a_sweep_takes_the_memory_of_the_template():
     function = deployment_of(ROOT / "template.yaml", "SegmentFunction").function
     assert function is not None
     assert (function.memory.value, function.concurrency.value) == (PARAMETERS["MemorySize"]["Default"], None)
+
+
+WRITTEN = {
+    "SegmentRole": ["0/results/a.json", "3/hops/7-0-a.json", "0/bad-rows/7-0-a.jsonl"],
+    "TaskRole": ["0/results/a.json", "3/hops/7-0-a.json", "0/bad-rows/7-0-a.jsonl"],
+    "DeadLetterRole": ["0/failed/7.json"],
+}
+OF_THE_FOLD = [
+    "0/output.json",
+    "0/members.xlsx",
+    "0/output.jsonl",
+    "0/failures.json",
+    "0/fold-failure.json",
+    "0/markers.json",
+    "0/bad-rows.jsonl",
+    "1/redo-a.json",
+    "0/combine/tree.json",
+    "0/combine/inputs/1000/00000000.jsonl",
+    "0/combine/0/00000000.json",
+    "source/a/0.json",
+    "0/source/items.json",
+]
+
+
+@pytest.mark.parametrize("role", WRITTEN)
+def test_a_function_may_write_only_the_objects_that_it_writes(role: str):
+    """A segment function cannot replace the output of a run, nor what determines it. A ``*`` of IAM matches slashes."""
+    (policy,) = RESOURCES[role]["Properties"]["Policies"]
+    patterns = [
+        resource["Fn::Sub"].removeprefix("${ResultsBucket.Arn}/")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "Fn::If" not in statement and "s3:PutObject" in statement["Action"]
+        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+    ]
+    for run in ("run-1", "results", "failed", "hops", "a.b_c"):
+        for key in WRITTEN[role]:
+            assert any(fnmatchcase(f"runs/{run}/{key}", pattern) for pattern in patterns), key
+        for key in OF_THE_FOLD:
+            assert not any(fnmatchcase(f"runs/{run}/{key}", pattern) for pattern in patterns), key
