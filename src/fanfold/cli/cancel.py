@@ -16,8 +16,7 @@ from fanfold.cli.confirm import confirm
 from fanfold.cli.show import about
 
 _EFFECT: Final = (
-    "Queued segments will be acknowledged without work, handlers that are running will end,\n"
-    "and no output will be committed."
+    "Queued segments will be acknowledged without work; running handlers will end;\nno output will be committed."
 )
 
 
