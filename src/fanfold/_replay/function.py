@@ -278,8 +278,8 @@ def memory_mb_of(pid: int) -> float | None:
 
 
 def peak_mb_of(pid: int) -> float | None:
-    """Return the peak resident memory of a process in MB; None if the system does not report it."""
-    return _mb(operating_system.peak_resident_bytes(pid))
+    """Return the peak resident memory of a process and its workers in MB; None if the system does not report it."""
+    return _mb(operating_system.peak_with_children(pid))
 
 
 def _mb(size_bytes: int | None) -> float | None:

@@ -17,6 +17,7 @@ import fanfold
 import process_app
 from batches import fifo_event, ids, kinds
 from fanfold import Done, Failed, NotStarted, Rejected, Retrying
+from fanfold._base.operating_system import peak_resident_bytes
 from fanfold.errors import ConfigurationError, WorkerProcessError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
@@ -329,11 +330,12 @@ def test_observers_see_what_processes_return():
 
     class Seeing:
         def batch_started(self, records: Any, batch: Any) -> BatchCallbacks:
-            return BatchCallbacks(batch_ended=lambda ended: seen.extend(ended.outcomes))
+            return BatchCallbacks(batch_ended=lambda ended: seen.extend([*ended.outcomes, ended.peak_memory_bytes]))
 
     run(process_app.handler, do("return", 1), do("die"), observers=[Seeing()])
-    assert [type(outcome) for outcome in seen] == [Done, Failed]
+    assert [type(outcome) for outcome in seen[:-1]] == [Done, Failed]
     assert seen[0].value == 1
+    assert seen[-1] > (peak_resident_bytes() or 0)  # with the memory of the processes
 
 
 # --- Bad input.
