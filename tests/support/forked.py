@@ -106,7 +106,7 @@ def _serve(descriptor: int) -> None:
             request, descriptors, _, _ = socket.recv_fds(requests, _LARGEST_REQUEST, 3)
             if not request:
                 return
-            _import(needed := [n for word in json.loads(request)[0] for n in IMPORTED_BY_ARGUMENT.get(word, ())])
+            _import(needed := [n for part in json.loads(request)[0] for n in IMPORTED_BY_ARGUMENT.get(part, ())])
             if "boto3" in needed:
                 with contextlib.suppress(ImportError):
                     _parse_models()

@@ -38,7 +38,7 @@ _MOST_WAIT: Final = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """What the page shows in addition to the details of a run."""
+    """The contents of the page in addition to the details of a run."""
 
     details: RunDetails
     """The run and its segments."""

@@ -157,7 +157,7 @@ async def test_attempts_outside_the_run_are_ignored():
 
 
 async def test_a_segment_that_still_runs_when_the_response_is_due_has_failed():
-    """Its error says so, and its end has no effect any more; an abandoned generator records nothing."""
+    """Its error states it, and its end has no effect any more; an abandoned generator records nothing."""
     bench = Bench(job_of(all_of))
     batch = BatchContext(None, Deadline.never(), JobState(bench.plain))
     record = Record(make_record("x"))

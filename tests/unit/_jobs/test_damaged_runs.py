@@ -1,4 +1,4 @@
-"""What is damaged in a ledger costs itself: how it is read, counted, and ended."""
+"""Damaged items of a ledger: how they are read, counted, and ended, at no cost to the others."""
 
 import json
 from collections.abc import AsyncIterator
