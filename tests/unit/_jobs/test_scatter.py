@@ -16,6 +16,7 @@ from numbers_job import NUMBERS, make_job
 COMPLETE = {"complete": True}
 
 
+@pytest.mark.uncounted
 async def test_a_scatter_that_died_is_resumed_where_it_stopped_and_not_cut_again():
     """The second attempt resumes from the checkpoint, with the pinned plan."""
     refused = []
