@@ -57,7 +57,7 @@ class Idempotency:
         expires_after_seconds: Seconds until a completed entry expires, over 0. Use more than a message can live: the
             retention of its queue, plus that of the queue from which it may be redriven.
         lease_seconds: Seconds that a handler may run before another invocation may process its record, over 0; None for
-            the rest of its invocation, or 15 minutes without a deadline (``fanfold worker``).
+            the rest of its invocation, or 30 minutes without a deadline (``fanfold worker``).
         prefix: Beginning of the keys; None for the names of the Lambda function and the handler, as in Powertools.
         hash_function: A hash function of ``hashlib``, for the rest of a key.
         layout: Names of the table's attributes.

@@ -61,7 +61,8 @@ class BatchEnded(BatchResult):
     peak_in_flight: int
     """Maximum number of calls of the handler that ran concurrently."""
     peak_memory_bytes: int | None
-    """Peak resident memory of this process since it started, other batches included; None where it is unknown."""
+    """Peak resident memory of this process since it started, other batches included, and of its worker processes; None
+    where it is unknown."""
     concurrency_limit: int | None
     """The concurrency limit at the end of the batch, if it adjusts itself; None for a fixed one."""
 

@@ -1,4 +1,4 @@
-"""Contract of idempotency entries, for the in-memory store and for DynamoDB."""
+"""Contract of idempotency entries, for the in-memory store, those that a replay keeps, and DynamoDB."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,6 +7,8 @@ import pytest
 from aiobotocore.session import get_session
 
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, EntryStore, Layout
+from fanfold._replay.endpoint import serving
+from fanfold._replay.kept_entries import RemoteEntries
 from fanfold.aws.backend import config_of
 from fanfold.aws.entries import DynamoDBEntries
 from fanfold.errors import ConfigurationError
@@ -21,10 +23,14 @@ DONE = Entry("key", COMPLETED, expires_at=int(NOW) + 60, result='{"a": "日本"}
 BY_SORT_KEY = Layout(key_attr="pk", sort_key_attr="sk", static_pk_value="all")
 
 
-@pytest.fixture(params=["in-process", AWS, SORTED])
+@pytest.fixture(params=["in-process", "kept by a replay", AWS, SORTED])
 async def store(request) -> AsyncIterator[EntryStore]:
     if request.param == "in-process":
         yield InMemoryEntries()
+        return
+    if request.param == "kept by a replay":
+        with serving({}) as endpoint:
+            yield RemoteEntries(endpoint.url)
         return
     request.getfixturevalue("aws")
     async with get_session().create_client("dynamodb", config=config_of("dynamodb")) as client:

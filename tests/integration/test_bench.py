@@ -58,6 +58,10 @@ APP = """
         assert os.environ["FANFOLD_CONCURRENCY"] and context.memory_limit_in_mb
         time.sleep(0.01)
 
+    def configured(event, context):
+        assert os.environ["TABLE"] == "orders" and os.environ["DEAD"].startswith("http://127.0.0.1")
+        assert len(event["Records"]) <= 3
+
     def computes(event, context):
         until = time.process_time() + 0.05
         while time.process_time() < until:
@@ -207,6 +211,16 @@ def test_a_time_limit_that_no_cell_meets_is_reported(folder: Path):
     )
 
 
+def test_a_limit_that_adjusts_itself_is_measured_in_addition_to_the_grid(folder: Path):
+    """Once for each memory, with the limit that it found. It needs a handler on this machine."""
+    document = measured(folder, "event.json", "--handler", "app:waits", *ONE, "--auto")
+    (sample,) = document["adjusting"]
+    assert (sample["end"], sample["setting"]["memory_mb"]) == ("measured", 1769)
+    assert 1 <= sample["setting"]["concurrency"] <= 1_000
+    done = bench(folder, "event.json", "--function", "deployed", "--auto", code=2)
+    assert "--auto measures a handler on this machine" in done.stderr
+
+
 def test_records_and_a_handler_are_synthesized_from_a_latency_and_a_size(folder: Path):
     """Without an event or a handler."""
     arguments = ["--downstream-latency", "5", "--payload-size", "100", *ONE, "--batch-size", "20"]
@@ -244,6 +258,30 @@ def test_the_present_setting_is_taken_from_the_template(folder: Path):
     document = measured(folder, "event.json", "--handler", "app:waits", *handlers)
     assert document["present"] == {"concurrency": 2, "memory_mb": 512}
     assert document["findings"]["saving"] is not None
+
+
+def test_batch_size_architecture_and_environment_are_taken_from_the_template(folder: Path):
+    """The URL of a queue is one that accepts everything; the prices are those of arm64, a fifth lower."""
+    template = """
+        Resources:
+          Dead: {Type: AWS::SQS::Queue}
+          Jobs: {Type: AWS::SQS::Queue}
+          Consume:
+            Type: AWS::Serverless::Function
+            Properties:
+              MemorySize: 512
+              Architectures: [arm64]
+              Environment: {Variables: {TABLE: orders, DEAD: {Ref: Dead}, FANFOLD_CONCURRENCY: 2}}
+              Events: {Jobs: {Type: SQS, Properties: {Queue: {"Fn::GetAtt": [Jobs, Arn]}, BatchSize: 3}}}
+    """
+    (folder / "template.yaml").write_text(textwrap.dedent(template))
+    arguments = ["--handler", "app:configured", "--template", "template.yaml", "--function", "Consume",
+                 "--concurrency", "2,3,100", "--memory", "512", *SHORT[:-2]]  # fmt: skip
+    document = measured(folder, "event.json", *arguments)
+    assert [cell["end"] for cell in document["cells"]] == ["measured"] * 2
+    assert [cell["setting"]["concurrency"] for cell in document["cells"]] == [2, 3]
+    assert (document["prices"]["architecture"], document["workload"]["records"]) == ("arm", 3)
+    assert any("Concurrency 100 is not measured" in note for note in document["notes"])
 
 
 def test_all_files_are_written_and_an_interrupted_sweep_is_resumed(folder: Path):
@@ -299,7 +337,7 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
         (["event.json"], "specify --handler MODULE:NAME"),
         (["event.json", "--handler", "app"], "is not of the form MODULE:NAME"),
         (["event.json", "--handler", "app:nothing"], "module app has no 'nothing'"),
-        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory must be integers from 128 to 10,240"),
+        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory must be integers from 128 to 32,768"),
         (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency must be integers from 1"),
         (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch must be x86 or arm, not 'riscv'"),
         (

@@ -9,9 +9,9 @@ import pytest
 
 import fanfold
 from depth import by_depth
+from fanfold._replay.invoke_here import invoke_here
 from fanfold._replay.mapping import MappingSettings
 from fanfold._replay.poller import Poller
-from fanfold._replay.simulator import invoke_here
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.sqs import open_client
 from fanfold.errors import ConfigurationError

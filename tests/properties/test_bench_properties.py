@@ -1,25 +1,31 @@
 """Properties of the decisions on cells, and of estimates."""
 
+import functools
 import math
+from dataclasses import replace
 from itertools import product
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_cells import PRICES, cell, dead
+from fanfold._replay.mapping import Returned
+from fanfold._replay.scaling import ManagedInstances, Pollers
+from fanfold._replay.simulator import Simulator
 from fanfold.bench.cells import Cell, Setting
 from fanfold.bench.decide import agreement, cheapest, comparable, fastest, frontier, knee, meets, pareto, tied
-from fanfold.bench.estimate import Backlog, Rates, estimate
+from fanfold.bench.estimate import Backlog, Rates, against_the_simulator, estimate
 from fanfold.bench.sweep import next_settings
+from fanfold.testing import make_fair_record
 
 positive = st.floats(0.001, 1e6)
-settings = st.tuples(st.integers(1, 500), st.sampled_from((128, 256, 512, 1024, 1769)))
+cell_settings = st.tuples(st.integers(1, 500), st.sampled_from((128, 256, 512, 1024, 1769)))
 
 
 @st.composite
 def sweeps(draw: st.DrawFn) -> list[Cell]:
     """Return cells with distinct settings; some of them ran out of memory."""
-    pairs = draw(st.lists(settings, unique=True, max_size=12))
+    pairs = draw(st.lists(cell_settings, unique=True, max_size=12))
     return [
         dead(*pair)
         if draw(st.booleans())
@@ -127,30 +133,102 @@ def test_the_search_finds_the_minimum_of_a_unimodal_surface(
 rates = st.builds(
     Rates, st.integers(1, 10_000), st.floats(0.01, 900), st.sampled_from((128, 1769, 10_240)), st.floats(0, 0.9)
 )
-backlogs = st.builds(
-    Backlog, st.integers(0, 10**9), st.integers(1, 1_000_000), st.none() | st.integers(2, 1_000), st.integers(1, 5_000),
-    st.booleans(),
-)  # fmt: skip
+pollers = st.builds(lambda least, more: Pollers(least, least + more), st.integers(2, 200), st.integers(0, 200))
+managed = st.builds(
+    lambda processes, least, more: ManagedInstances(processes, least, least + more),
+    st.integers(1, 16),
+    st.integers(1, 10),
+    st.integers(0, 50),
+)
 
 
-@given(rates, backlogs)
+@st.composite
+def backlogs(draw: st.DrawFn, records: st.SearchStrategy[int]) -> Backlog:
+    """Return a backlog in standard or provisioned mode, of an ordinary function or one on Managed Instances."""
+    provisioned = draw(st.none() | pollers)
+    return Backlog(
+        draw(records),
+        draw(st.integers(1, 6_000)),
+        maximum_concurrency=draw(st.none() | st.integers(2, 1_000)) if provisioned is None else None,
+        account_concurrency=draw(st.integers(1, 5_000)),
+        pollers=provisioned,
+        instances=draw(st.none() | managed),
+    )
+
+
+@given(rates, backlogs(st.integers(0, 10**9)))
 def test_an_estimate_keeps_every_quota_and_does_all_the_work(rate: Rates, backlog: Backlog):
     """Concurrent invocations stay below each quota, and time multiplied by invocations covers the work."""
     estimated = estimate(rate, backlog, PRICES)
     assert estimated.batches * rate.records * (1 - rate.failed_share) >= backlog.records * (1 - 1e-9)
-    assert estimated.concurrency <= min(1_250, backlog.account_concurrency, backlog.maximum_concurrency or 1_250)
+    mapping = 1_250 if backlog.pollers is None else backlog.pollers.maximum * 10
+    function = backlog.account_concurrency
+    if backlog.instances is not None:
+        function = backlog.instances.maximum_environments * backlog.instances.processes
+    assert estimated.concurrency <= min(mapping, function, backlog.maximum_concurrency or mapping)
     assert estimated.concurrency <= max(1, 120_000 // rate.records)
     work = estimated.batches * rate.seconds
     assert estimated.seconds * max(1, estimated.concurrency + 1) >= work * (1 - 1e-9)
     assert math.isfinite(estimated.seconds)
 
 
-@given(rates, backlogs, st.integers(1, 10**8))
+@given(rates, backlogs(st.integers(0, 10**9)), st.integers(1, 10**8))
 def test_more_records_never_take_less(rate: Rates, backlog: Backlog, more: int):
     """Neither the time nor the cost decreases."""
-    larger = Backlog(backlog.records + more, backlog.record_bytes, backlog.maximum_concurrency,
-                     backlog.account_concurrency, backlog.scales)  # fmt: skip
+    larger = replace(backlog, records=backlog.records + more)
     before, after = estimate(rate, backlog, PRICES), estimate(rate, larger, PRICES)
     assert after.seconds >= before.seconds - 1e-6
     assert after.lambda_dollars >= before.lambda_dollars * (1 - 1e-9)
     assert after.sqs_dollars >= before.sqs_dollars
+
+
+@st.composite
+def batch_durations(draw: st.DrawFn) -> tuple[float, ...]:
+    """Return durations of a cell's batches: they differ by half of their mean at most."""
+    mean = draw(st.sampled_from((0.05, 0.5, 3.0, 20.0, 100.0)))
+    return tuple(mean * share for share in draw(st.lists(st.floats(0.5, 1.5), min_size=1, max_size=20)))
+
+
+@given(st.sampled_from((1, 10, 100, 1_000)), batch_durations(), backlogs(st.integers(1, 10**6)), st.integers(0, 99))
+@settings(deadline=None, max_examples=20)
+def test_an_estimate_differs_from_the_simulator_by_less_than_15_percent(
+    records: int, durations: tuple[float, ...], backlog: Backlog, seed: int
+):
+    """In standard and in provisioned mode, and on Managed Instances, with any quota."""
+    rate = Rates(records, sum(durations) / len(durations), 512, batch_seconds=durations)
+    assert abs(against_the_simulator(rate, backlog, seed=seed).error) < 0.15
+
+
+def quiet_end(records: int, share: float, seconds: float, maximum: int, tenants: int) -> float:
+    """Return when the messages of quiet tenants are done on a simulated fair queue whose noisy tenant keeps sending."""
+    noisy = round(records * share)
+    with Simulator(
+        invoke=lambda _: Returned("null"), maximum_concurrency=maximum, scales=True, visibility_timeout=43_200,
+        invocation_seconds=seconds, function_timeout=1_800, max_receive_count=None,
+    ) as simulator:  # fmt: skip
+        simulator.send(records=[make_fair_record(0, tenant="noisy", message_id=f"n{n}") for n in range(noisy)])
+        quiet = [make_fair_record(0, tenant=f"{n % tenants}", message_id=f"q{n}") for n in range(records - noisy)]
+        simulator.send(records=quiet)
+        for number in range(200):
+            record = make_fair_record(0, tenant="noisy", message_id=f"later{number}")
+            simulator.at(100.0 * number, functools.partial(simulator.send, records=[record]))
+        deliveries = simulator.run(most_deliveries=records // 10)
+    return max(
+        delivery.ended_at
+        for delivery in deliveries
+        if any(message.message_id.startswith("q") for message in delivery.messages)
+    )
+
+
+@given(st.integers(100, 2_000), st.floats(0.1, 0.98), st.sampled_from((0.5, 5.0, 30.0)), st.integers(3, 50),
+       st.integers(15, 100))  # fmt: skip
+@settings(deadline=None, max_examples=20)
+def test_the_time_of_quiet_tenants_differs_from_the_simulator_by_less_than_15_percent(
+    records: int, share: float, seconds: float, maximum: int, tenants: int
+):
+    """Or by one batch: the last batch may have one message of a quiet tenant, or none."""
+    backlog = Backlog(records, maximum_concurrency=maximum, noisy_share=share)
+    estimated = estimate(Rates(10, seconds, 512), backlog, PRICES).quiet_seconds
+    simulated = quiet_end(records, share, seconds, maximum, tenants)
+    assert estimated is not None
+    assert abs(estimated - simulated) <= max(0.15 * simulated, seconds)

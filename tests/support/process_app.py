@@ -13,9 +13,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from aws_lambda_powertools import Logger
+
 import fanfold
 
 log = logging.getLogger("process_app")
+powertools = Logger(service="orders", name="process_app_powertools")
 
 
 class UnpicklableError(Exception):
@@ -52,6 +55,9 @@ def act(body: dict[str, Any]) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915 -
             raise KeyboardInterrupt
         case "log":
             log.warning("order %s", body["value"], extra={"shop": body["value"]})
+            return None
+        case "log with Powertools":
+            powertools.warning("order", extra={"shop": body["value"]})
             return None
         case "print":
             print("printed", body["value"])  # noqa: T201 - what it is asked for

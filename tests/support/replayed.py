@@ -11,7 +11,7 @@ from command import fanfold
 from fanfold.testing import make_event
 
 APP = """
-    import asyncio, json, os, sys, time
+    import asyncio, json, os, random, sys, time
     from pathlib import Path
 
     import fanfold
@@ -25,6 +25,14 @@ APP = """
             raise fanfold.Reject("no such customer")
         if order.get("do") == "retry" and ctx.receive_count == 1:
             raise fanfold.Retry(after=100)
+
+    @fanfold.consumer(concurrency=10, backoff=fanfold.Backoff())
+    async def shaky(order: dict) -> None:
+        await asyncio.sleep(random.random() / 300)
+        if order.get("do") in {"fail", "reject"}:
+            raise ValueError(f"order {order['number']}") if order["do"] == "fail" else fanfold.Reject(
+                ", ".join({"no such customer", "no such address"})
+            )
 
     def forgetful(event, context):
         for record in event["Records"]:

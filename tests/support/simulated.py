@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fanfold._replay.simulator import Delivery, Simulator
+from fanfold._replay.delivery import Delivery
+from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_fifo_record
 
 Event = dict[str, Any]

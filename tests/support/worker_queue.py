@@ -9,8 +9,7 @@ from fanfold._base.record import Record
 from fanfold._consumer.consumer import Consumer
 from fanfold._ports.queue import Refusal
 from fanfold._worker.worker import Worker
-from fanfold.inmemory import InMemoryQueue
-from fanfold.inmemory.queue import InMemorySettler
+from fanfold.inmemory import InMemoryQueue, InMemorySettler
 
 
 class InMemoryWorkerQueue:

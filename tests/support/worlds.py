@@ -23,6 +23,7 @@ def settings_of(draw: st.DrawFn, *, fifo: bool, **fixed: Any) -> dict[str, Any]:
         "maximum_concurrency": draw(st.integers(1, 6)),
         "visibility_timeout": draw(st.sampled_from([FUNCTION_TIMEOUT, 2 * FUNCTION_TIMEOUT + window, 1_800.0])),
         "max_receive_count": draw(st.integers(1, 7)),
+        "reserved_concurrency": draw(st.sampled_from([None, None, 1, 2])),
         "throttled": draw(shares),
         "duplicates": draw(shares),
         "reordered": draw(st.booleans()),

@@ -5,10 +5,25 @@ import logging
 import threading
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import propagate, trace
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes.aws_attributes import AWS_SQS_QUEUE_URL
+from opentelemetry.semconv._incubating.attributes.faas_attributes import FAAS_TRIGGER, FaasTriggerValues
+from opentelemetry.semconv._incubating.attributes.messaging_attributes import (
+    MESSAGING_BATCH_MESSAGE_COUNT,
+    MESSAGING_DESTINATION_NAME,
+    MESSAGING_MESSAGE_ID,
+    MESSAGING_OPERATION_NAME,
+    MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
+    MessagingOperationTypeValues,
+    MessagingSystemValues,
+)
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.schemas import Schemas
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
 import fanfold
@@ -63,6 +78,7 @@ def test_a_batch_is_a_consumer_span_with_a_child_span_per_record(recorded: Recor
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.destination.name": "orders",
+        "aws.sqs.queue.url": "https://sqs.eu-west-1.amazonaws.com/123456789012/orders",
     }
     assert (batch.name, batch.kind) == ("process orders", SpanKind.CONSUMER)
     assert batch.attributes == {**shared, "messaging.batch.message_count": 2, "fanfold.batch.failure_count": 0}
@@ -74,6 +90,40 @@ def test_a_batch_is_a_consumer_span_with_a_child_span_per_record(recorded: Recor
         }  # fmt: skip
         assert record.status.status_code is StatusCode.UNSET
         assert record.links == ()
+
+
+def test_spans_follow_the_newest_conventions(recorded: Recorded, monkeypatch: pytest.MonkeyPatch):
+    """If this fails with a newer SDK, compare the conventions for messaging, SQS, and Lambda with those of 1.44.0."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
+    deliver(fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose), "fail")
+    batch, (record,) = recorded.take()
+    assert batch.instrumentation_scope.schema_url == list(Schemas)[-1].value
+    known = {
+        MESSAGING_SYSTEM, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_DESTINATION_NAME,
+        MESSAGING_MESSAGE_ID, MESSAGING_BATCH_MESSAGE_COUNT, AWS_SQS_QUEUE_URL, FAAS_TRIGGER, ERROR_TYPE,
+    }  # fmt: skip
+    attributes = {**batch.attributes, **record.attributes}
+    assert {name for name in attributes if not name.startswith("fanfold.")} == known
+    assert attributes[MESSAGING_SYSTEM] == MessagingSystemValues.AWS_SQS.value
+    assert attributes[MESSAGING_OPERATION_TYPE] == MessagingOperationTypeValues.PROCESS.value
+    assert attributes[FAAS_TRIGGER] == FaasTriggerValues.PUBSUB.value
+
+
+@pytest.mark.parametrize(
+    ("arn", "url"),
+    [
+        ("arn:aws-cn:sqs:cn-north-1:1:orders.fifo", "https://sqs.cn-north-1.amazonaws.com.cn/1/orders.fifo"),
+        ("arn:aws-us-gov:sqs:us-gov-west-1:1:orders", "https://sqs.us-gov-west-1.amazonaws.com/1/orders"),
+        ("arn:aws-iso:sqs:us-iso-east-1:1:orders", None),
+        ("arn:aws:sqs:::orders", None),
+        ("", None),
+    ],
+)
+def test_the_queue_url_follows_from_the_arn(arn: str, url: str | None, recorded: Recorded):
+    """It is left out where it does not."""
+    event = make_event(records=[{**make_record("a"), "eventSourceARN": arn}])
+    fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(event, make_context())
+    assert recorded.take()[0].attributes.get("aws.sqs.queue.url") == url
 
 
 def taken_below(recorded: Recorded, parent: trace.Span) -> tuple[ReadableSpan, list[ReadableSpan]]:
@@ -128,6 +178,38 @@ def test_a_record_is_linked_to_the_trace_its_message_was_sent_in(attributes, hea
     assert [format_span_id(link.context.span_id) for link in span.links] == linked
     assert all(format_trace_id(link.context.trace_id) == "0af7651916cd43dd8448eb211c80319c" for link in span.links)
     assert all(link.context.trace_flags.sampled for link in span.links)
+
+
+@pytest.mark.parametrize("distinct", [True, False])
+def test_a_batch_is_linked_to_the_traces_of_its_messages(distinct: bool, recorded: Recorded):
+    """Each once, and at most 128, which is what the SDK keeps; a record beyond them has its own link."""
+    records = [
+        make_record(
+            number,
+            message_id=f"m-{number}",
+            attributes={"AWSTraceHeader": XRAY.replace("53995c3f42cd8ad8", f"{number + 1 if distinct else 1:016x}")},
+        )
+        for number in range(200)
+    ]
+    fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(make_event(records=records), make_context())
+    batch, spans = recorded.take()
+    assert len(batch.links) == (128 if distinct else 1)
+    assert batch.dropped_links == 0
+    assert all(len(span.links) == 1 for span in spans)
+
+
+def test_w3c_trace_context_is_read_whatever_the_global_propagator_reads(recorded: Recorded):
+    """Here, it reads nothing."""
+    attribute = {"stringValue": TRACEPARENT, "dataType": "String"}
+    event = make_event(records=[make_record("a", message_attributes={"traceparent": attribute})])
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(CompositePropagator([]))
+    try:
+        fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(event, make_context())
+    finally:
+        propagate.set_global_textmap(before)
+    _, (span,) = recorded.take()
+    assert [format_span_id(link.context.span_id) for link in span.links] == ["b7ad6b7169203331"]
 
 
 def test_binary_message_attributes_are_not_a_trace_context(recorded: Recorded):

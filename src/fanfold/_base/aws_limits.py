@@ -1,7 +1,7 @@
 """Limits, defaults, and recommendations of AWS, each with its unit and its source.
 
 All numbers are from AWS's documentation as of November 2026; none was measured. Numbers marked "check" have changed
-before. Prices are in ``aws_prices``.
+before. A test compares those that AWS's API models contain with the installed botocore. Prices are in ``aws_prices``.
 """
 
 from __future__ import annotations
@@ -34,20 +34,39 @@ SQS_MAX_WAIT_SECONDS: Final = 20
 """Seconds a ReceiveMessage can wait for a message (SQS quotas)."""
 SQS_IN_FLIGHT_MESSAGES: Final = 120_000
 """In-flight messages of a standard queue: received and not deleted; approximate (SQS quotas)."""
+SQS_NOISY_SHARE: Final = 0.1
+"""Share of the messages in flight, or of the recent processing time, above which a tenant is a noisy neighbor; check
+(SQS developer guide, "How Amazon SQS fair queues work")."""
+SQS_NOISY_IN_FLIGHT: Final = 30
+"""Minimum messages in flight of a tenant that is noisy because of their number (same page)."""
+SQS_QUIET_AFTER_SECONDS: Final = 300
+"""Seconds without a new message after which a tenant is not noisy (same page)."""
 
 SNS_SUBJECT_CHARACTERS: Final = 100
 """Characters of a notification's subject (SNS API reference, Publish)."""
 
 LAMBDA_DEFAULT_TIMEOUT_SECONDS: Final = 3
 """Timeout of a function that sets none, seconds (CloudFormation reference, AWS::Lambda::Function)."""
-LAMBDA_MAX_TIMEOUT_SECONDS: Final = 900
-"""Longest timeout of a function, seconds (Lambda quotas)."""
+LAMBDA_MAX_TIMEOUT_SECONDS: Final = 1_800
+"""Longest timeout of a function, seconds (Lambda API model, CreateFunction; 900 before November 2026)."""
+MANAGED_INSTANCES_MAX_TIMEOUT_SECONDS: Final = 5_400
+"""Longest timeout of a function on Managed Instances, seconds, for asynchronous invocations and those of mappings."""
 LAMBDA_DEFAULT_MEMORY_MB: Final = 128
 """Memory of a function that sets none, MB (CloudFormation reference, AWS::Lambda::Function)."""
 LAMBDA_MIN_MEMORY_MB: Final = 128
 """Minimum memory of a function, MB (Lambda quotas)."""
 LAMBDA_MAX_MEMORY_MB: Final = 10_240
 """Maximum memory of a function, MB (Lambda quotas)."""
+MANAGED_INSTANCES_MAX_MEMORY_MB: Final = 32_768
+"""Maximum memory of a function on Managed Instances, MB (Lambda API model, CreateFunction)."""
+MANAGED_INSTANCES_GIB_PER_VCPU: Final = 2
+"""Memory per vCPU on Managed Instances unless set, GiB (Lambda developer guide, "Lambda Managed Instances"; check)."""
+MANAGED_INSTANCES_PROCESSES_PER_VCPU: Final = 16
+"""Concurrent invocations per vCPU on Managed Instances unless set, for Python: one process each (same guide; check)."""
+MANAGED_INSTANCES_MAX_PROCESSES: Final = 1_600
+"""Maximum concurrent invocations in one execution environment of Managed Instances (Lambda API model)."""
+LAMBDA_PYTHON_RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14", "python3.15")
+"""Python runtimes of Lambda that fanfold supports (Lambda API model, Runtime)."""
 LAMBDA_MB_PER_VCPU: Final = 1_769
 """Memory at which a function has the equivalent of one vCPU, MB (Lambda developer guide, "Configure memory")."""
 LAMBDA_MAX_VCPUS: Final = 6.0
@@ -56,6 +75,8 @@ LAMBDA_FILE_DESCRIPTORS: Final = 1_024
 """File descriptors of an execution environment (Lambda quotas)."""
 LAMBDA_EVENT_BYTES: Final = 6 * 1024 * 1024
 """Bytes of one event; Lambda ends a batch early to stay below it (Lambda quotas)."""
+LAMBDA_RESPONSE_BYTES: Final = 6_291_556
+"""Bytes of one response (Lambda quotas; the exact number is in the error that a larger response causes)."""
 LAMBDA_ACCOUNT_CONCURRENCY: Final = 1_000
 """Concurrent invocations in an account and region, unless raised (Lambda quotas)."""
 LAMBDA_BILLED_STEP_SECONDS: Final = 0.001
@@ -81,8 +102,37 @@ MAPPING_SCALING_PER_SECOND: Final = 300 / 60
 """Concurrent batches that a mapping adds per second: 300 per minute (same page; check)."""
 MAPPING_SCALING_MAX: Final = 1_250
 """Maximum concurrent batches of one mapping (same page; check)."""
+MAPPING_PROVISIONED_PER_SECOND: Final = 1_000 / 60
+"""Concurrent batches that a mapping in provisioned mode adds per second: 1,000 per minute (same page; check)."""
+MAPPING_PROVISIONED_MAX: Final = 20_000
+"""Maximum concurrent batches of one mapping in provisioned mode (same page; check)."""
+MAPPING_MIN_POLLERS: Final = 2
+"""Minimum of MinimumPollers and of MaximumPollers, and default of MinimumPollers (Lambda API reference,
+ProvisionedPollerConfig)."""
+MAPPING_MAX_MINIMUM_POLLERS: Final = 200
+"""Maximum of MinimumPollers, and default of MaximumPollers (same page)."""
+MAPPING_MAX_POLLERS: Final = 10_000
+"""Maximum of MaximumPollers (same page)."""
+MAPPING_POLLER_BATCHES: Final = 10
+"""Concurrent batches of one poller in provisioned mode (Lambda developer guide, "Scaling for SQS")."""
+MAPPING_POLLER_BYTES_PER_SECOND: Final = 1_048_576
+"""Bytes of messages that one poller reads per second, approximately: 1 MB (same page)."""
+MAPPING_POLLER_RECEIVES_PER_SECOND: Final = 10
+"""ReceiveMessage calls of one poller per second (same page)."""
+MANAGED_INSTANCES_ENVIRONMENTS: Final = 3
+"""Execution environments that a function on Managed Instances starts with (Lambda developer guide, "Scaling Lambda
+Managed Instances"; check)."""
+MANAGED_INSTANCES_MAX_ENVIRONMENTS: Final = 15_000
+"""Largest MaxExecutionEnvironments (Lambda API reference, FunctionScalingConfig)."""
+MANAGED_INSTANCES_DOUBLING_SECONDS: Final = 300
+"""Seconds in which traffic can double without throttling (same guide as MANAGED_INSTANCES_ENVIRONMENTS)."""
+MAPPING_UPDATE_SECONDS: Final = 60
+"""Seconds until a mapping is disabled or enabled, approximately (Lambda developer guide, "Event source mappings")."""
 MAPPING_RECOMMENDED_TIMEOUTS: Final = 6
-"""Recommended visibility timeout, in multiples of the function's timeout, plus the batching window (same guide)."""
+"""Recommended visibility timeout, in multiples of the function's timeout, plus the batching window (same guide).
+
+6 times the longest timeout, 5,400 s, plus the longest window is 32,700 s, within the 43,200 s that SQS allows.
+"""
 MAPPING_RECOMMENDED_RECEIVES: Final = 5
 """Minimum recommended maxReceiveCount of a queue that a mapping reads (same guide)."""
 

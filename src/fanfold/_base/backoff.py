@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
 
 from fanfold._base import aws_limits
 from fanfold._base.frozen import Value, put
@@ -90,6 +92,9 @@ def system_random() -> float:
 
 _SOURCES: list[Callable[[], float]] = [system_random]
 """Sources of jitter; the last one is in use."""
+DELIVERY: Final = ContextVar("fanfold_delivery", default=("", 0))
+"""The message id and the receive count for which a delay is computed: a source of jitter that uses only these draws the
+same numbers, in whatever order records fail."""
 
 
 @contextmanager

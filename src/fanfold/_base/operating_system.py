@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import subprocess  # a cold start does without it
+    from pathlib import Path
 
 MEMORY_NOT_REPORTED: Final = "this platform does not report the memory of a process (Linux does, in /proc)"
 """Why memory is neither measured nor limited if ``reports_memory`` returns False."""
@@ -69,6 +70,26 @@ def peak_resident_bytes(pid: int | str = "self") -> int | None:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith(b"VmHWM:"))
     except (OSError, StopIteration):
         return None
+
+
+def peak_with_children(pid: int | str = "self") -> int | None:
+    """Return the peak resident memory of a process, and those of its worker processes, in bytes; None as above.
+
+    Source: ``/proc/PID/task/TID/children`` of all threads (proc(5)).
+    """
+    from pathlib import Path  # not imported at cold start
+
+    if (own := peak_resident_bytes(pid)) is None:
+        return None
+    children = [child for file in Path(f"/proc/{pid}/task").glob("*/children") for child in _text(file).split()]
+    return own + sum(peak_resident_bytes(child) or 0 for child in children)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii")
+    except OSError:  # the thread has ended
+        return ""
 
 
 def reset_peak_resident_bytes() -> None:

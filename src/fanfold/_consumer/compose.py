@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
+from fanfold._base.operating_system import peak_resident_bytes, peak_with_children
 from fanfold._base.ordering import Order
 from fanfold._base.record import Record, is_fifo
 from fanfold._consumer.admission import Admission, MemoryLimit, Policy, StartRate
@@ -101,7 +102,8 @@ class BatchFactory:
         if observers:
             from fanfold._consumer.notify_observers import Observation
 
-            observation = Observation(observers, records, shared, rejects(settings.reject_on))
+            peak_memory = peak_resident_bytes if self._processes is None else peak_with_children
+            observation = Observation(observers, records, shared, rejects(settings.reject_on), peak_memory)
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
             reads_outcomes = reads_outcomes or observation.reads_outcomes
         arguments: dict[str, Any] = {

@@ -192,6 +192,16 @@ class Consumer(Generic[P, T]):
         changed._added_observers = list(self._added_observers)
         return changed
 
+    def with_function(self, function: Callable[..., T]) -> Consumer[..., T]:
+        """Return a consumer of another function with the same settings and observers.
+
+        Raises:
+            ConfigurationError: If the function cannot be a handler.
+        """
+        changed = Consumer(function, self.settings)
+        changed._added_observers = list(self._added_observers)
+        return changed
+
     def add_observer(self, observer: Observer) -> None:
         """Notify an observer of every batch from now on, in addition to the observers in the settings.
 

@@ -389,7 +389,7 @@ def after_idle(learned: Learned, seconds: float) -> Learned:
     The base stays, and the limit before is the target of a new slow start.
     """
     before = learned.drain.limit if learned.drain else learned.limit
-    limit = max(min(before, START), before * 0.5 ** (seconds // 60))
+    limit = in_range(learned, max(min(before, START), before * 0.5 ** (seconds // 60)))
     if limit >= before:
         return learned
     target = learned.target if learned.slow_start else before

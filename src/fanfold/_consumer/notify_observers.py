@@ -31,6 +31,7 @@ class Observation:
         records: The records of the batch.
         batch: Context that the records share.
         reject_on: Returns whether an error is permanent.
+        peak_memory: Returns the peak memory of what runs the handlers, in bytes; None if it is unknown.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Observation:
         records: Sequence[Record],
         batch: BatchContext[Any],
         reject_on: Callable[[BaseException], bool],
+        peak_memory: Callable[[], int | None] = peak_resident_bytes,
     ) -> None:
+        self._peak_memory = peak_memory
         records = tuple(records)  # a copy: observers cannot change the batch
         self._deadline = batch.deadline
         self._reject_on = reject_on
@@ -103,7 +106,7 @@ class Observation:
             seconds=self._deadline.clock() - self._started_at,
             seconds_left=self._deadline.remaining(),
             peak_in_flight=self._peak,
-            peak_memory_bytes=peak_resident_bytes(),
+            peak_memory_bytes=self._peak_memory(),
             concurrency_limit=concurrency_limit,
         )
         for callback in self._on_batch_ended:

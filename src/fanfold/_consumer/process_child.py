@@ -37,6 +37,10 @@ _PROGRESS_SECONDS = 0.001
 """Least time between two reports of records that are done."""
 
 
+_SENT = "fanfold_sent"
+"""Attribute of log records that were sent."""
+
+
 class Interrupted(BaseException):
     """Raised in a handler whose record has taken too long."""
 
@@ -113,6 +117,7 @@ class _Child:
         vars(fanfold).update(consumer=process_handlers.consumer, Consumer=process_handlers.Registered)
         name = process_handlers.HandlerName(*setup["handler"])
         importlib.import_module(name.module)
+        _forward(self)
         function = process_handlers.registered(name)
         if function is None:
             raise LookupError(f"{name.module} does not create a consumer of {name.qualname} when it is imported")
@@ -214,8 +219,11 @@ class _Forwarding(logging.Handler):
         self._child = child
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a log record, with its message and its traceback as text."""
+        """Send a log record once, with its message and its traceback as text."""
+        if getattr(record, _SENT, False):
+            return  # by a logger below
         fields = {**vars(record), "msg": record.getMessage(), "args": None}
+        setattr(record, _SENT, True)
         if record.exc_info:
             fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
         fields["exc_info"] = None
@@ -227,6 +235,22 @@ class _Forwarding(logging.Handler):
                 for key, value in fields.items()
             }
         self._child.send_log(fields)
+
+
+def _forward(child: _Child) -> None:
+    """Replace log handlers that the handler's module has created for the console: the consumer's process has them, too.
+
+    Among them are those of Powertools, whose keys the consumer's process knows.
+    """
+    for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
+        if isinstance(logger, logging.Logger) and any(map(_writes_to_console, logger.handlers)):
+            kept = [handler for handler in logger.handlers if not _writes_to_console(handler)]
+            logger.handlers = [*kept, _Forwarding(child)]  # Powertools keeps its records from the root's
+
+
+def _writes_to_console(handler: logging.Handler) -> bool:
+    stream = getattr(handler, "stream", None)
+    return type(handler) is logging.StreamHandler and stream in {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
 
 
 def _portable(error: BaseException) -> tuple[bytes | None, str, str]:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base import aws_limits
-from fanfold._base.backoff import Backoff
+from fanfold._base.backoff import DELIVERY, Backoff
 from fanfold._base.log import BatchLogger
 from fanfold._base.outcome import Failed, Outcome, Rejected, Retrying
 from fanfold._base.record import Record
@@ -249,6 +249,7 @@ class Settling:
     def delay(self, record: Record, outcome: Outcome) -> int | None:
         """Return the seconds until a record's next delivery as an integer; None for the queue's visibility timeout."""
         try:
+            DELIVERY.set((record.message_id, record.receive_count))
             return delay_of(outcome, record.receive_count, self._backoff)
         except Exception:  # a backoff of the user's
             if not self._backoff_failed:

@@ -1,7 +1,8 @@
 """A local SQS endpoint for the simulated queues of a replay: it receives the handler's calls to SQS.
 
 It supports the JSON protocol of current SDKs (SQS API reference, "Making query API requests"; boto3 1.28 and later) and
-the calls that a handler makes: changing visibility timeouts, deleting, and sending. It listens on 127.0.0.1.
+the calls that a handler makes: changing visibility timeouts, deleting, and sending. It also keeps the idempotency
+entries of a replay. It listens on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import json
 import os
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
+from fanfold._replay.kept_entries import TARGET as ENTRIES
+from fanfold._replay.kept_entries import KeptEntries
 from fanfold.inmemory.queue import InMemoryQueue
 
 ACCOUNT: Final = "123456789012"
@@ -42,6 +46,8 @@ class Endpoint:
         self.url = ""
         """The URL it listens on; set once it is listening."""
         self._queues = queues
+        self._entries = KeptEntries()
+        self._sent: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._calls: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "ChangeMessageVisibility": lambda request: self._change(request, request),
@@ -65,17 +71,19 @@ class Endpoint:
             "FANFOLD_DEAD_LETTER_QUEUE_URL": self.queue_url(dead_letter_queue),
             "FANFOLD_QUEUE_URL": self.queue_url(queue),
         }
-        if not {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys():
-            variables["AWS_REGION"] = "eu-west-1"
-            variables["AWS_DEFAULT_REGION"] = "eu-west-1"
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "eu-west-1"
+        variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = region  # Lambda sets both
         configured = {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} & os.environ.keys()
         if not configured and not (Path.home() / ".aws").exists():
             variables["AWS_ACCESS_KEY_ID"] = variables["AWS_SECRET_ACCESS_KEY"] = "replay"  # noqa: S105 - SDKs need one
         return variables
 
-    def respond(self, action: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Run an SQS action; return the HTTP status and the response."""
+    def respond(self, target: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Run an action, given as in the header ``X-Amz-Target``; return the HTTP status and the response."""
+        service, _, action = target.partition(".")
         with self._lock:
+            if service == ENTRIES:
+                return 200, self._entries.respond(action, request)
             if action not in self._calls:
                 return 400, {
                     "__type": _UNKNOWN,
@@ -106,7 +114,7 @@ class Endpoint:
     def _send(self, request: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
         queue, body = self._queue(request), str(entry["MessageBody"])
         md5 = hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-        message_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{len(queue)} {body}"))
+        message_id = self._message_id(entry)
         attributes = {"SenderId": "REPLAY", "SentTimestamp": "0"}
         for name in ("MessageGroupId", "MessageDeduplicationId"):
             if name in entry:
@@ -128,6 +136,13 @@ class Endpoint:
             delay_seconds=float(entry.get("DelaySeconds", 0)),
         )
         return {"MessageId": message_id, "MD5OfMessageBody": md5}
+
+    def _message_id(self, entry: Mapping[str, Any]) -> str:
+        """Return the id of a message that is sent: the same in every replay, whatever the order of concurrent calls."""
+        fields = {name: value for name, value in entry.items() if name not in {"Id", "QueueUrl"}}
+        content = json.dumps(fields, sort_keys=True)
+        self._sent[content] += 1
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._sent[content]} {content}"))
 
     def _attributes(self, request: dict[str, Any]) -> dict[str, Any]:
         queue = self._queue(request)
@@ -165,12 +180,12 @@ def serving(queues: Mapping[str, InMemoryQueue]) -> Iterator[Endpoint]:
 
         def do_POST(self) -> None:
             text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            action = self.headers.get("X-Amz-Target", "").partition(".")[2]
+            target = self.headers.get("X-Amz-Target", "")
             try:
                 request = json.loads(text)
             except ValueError:
-                request, action = {}, ""
-            status, response = endpoint.respond(action, request)
+                request, target = {}, ""
+            status, response = endpoint.respond(target, request)
             body = json.dumps(response).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/x-amz-json-1.0")

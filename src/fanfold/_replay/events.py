@@ -6,11 +6,12 @@ import json
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
 from fanfold._base.sample_events import QUEUE_ARN, make_record
+from fanfold._replay.event_sources import S3, service_name, service_of, service_of_records
 from fanfold.errors import ConfigurationError, EventError
 
 _SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
@@ -25,6 +26,8 @@ class SavedEvent:
     """The source of the records: a file, or a line of a file."""
     records: Sequence[dict[str, Any]]
     """Records as Lambda delivers them; at least one."""
+    note: str = ""
+    """A note for the user about how it was read; empty if it is an event of SQS or a body."""
 
 
 def read_events(sources: Sequence[str], *, stdin: IO[bytes] | None = None) -> list[SavedEvent]:
@@ -32,7 +35,7 @@ def read_events(sources: Sequence[str], *, stdin: IO[bytes] | None = None) -> li
 
     The content determines the format: a Lambda event (or the output of ``sam local generate-event``), the output of
     ``aws sqs receive-message``, a JSON array of either or of bodies, JSON Lines of any of these, or one JSON value as a
-    body.
+    body. A notification of S3, SNS or EventBridge counts as a body: so these services send it to a queue.
 
     Args:
         sources: Files, folders (their ``*.json``, ``*.jsonl``, and ``*.ndjson`` files), or ``-`` for standard input.
@@ -40,7 +43,8 @@ def read_events(sources: Sequence[str], *, stdin: IO[bytes] | None = None) -> li
 
     Raises:
         ConfigurationError: If a source does not exist or cannot be read.
-        EventError: If a source contains no events; the error names the file, the place, and the problem.
+        EventError: If a source contains no events, or an event of another service; the error names the file, the place,
+            and the problem.
     """
     events: list[SavedEvent] = []
     for source in sources:
@@ -102,7 +106,7 @@ def _lines(text: str, name: str, whole: Exception) -> list[SavedEvent]:
 
 def _of_value(value: Any, name: str) -> list[SavedEvent]:
     if not isinstance(value, list):
-        return [_of_event(value, name) if _is_event(value) else _of_bodies([value], name)]
+        return [_of_event(value, name) if _is_event(value) else _of_body(value, name)]
     if not value:
         raise EventError(f"{name} is an empty array: it contains no messages to replay")
     if all(_is_event(item) for item in value):
@@ -115,7 +119,21 @@ def _of_value(value: Any, name: str) -> list[SavedEvent]:
 
 
 def _is_event(value: object) -> bool:
-    return isinstance(value, Mapping) and ("Records" in value or "Messages" in value)
+    """Return whether a value is an event, or the output of ``receive-message``; S3 sends its events as bodies."""
+    if not isinstance(value, Mapping) or not value.keys() & {"Records", "Messages"}:
+        return False
+    return service_of_records(value) != S3
+
+
+def _of_body(body: Any, name: str) -> SavedEvent:
+    """Return the one message of a file that is not an event of SQS."""
+    event = _of_bodies([body], name)
+    if not isinstance(body, Mapping):
+        return event
+    service = service_name(S3) if service_of_records(body) == S3 else service_of(body)
+    if service is None:
+        return event
+    return replace(event, note=f"{name} is an event of {service}: it is replayed as the body of one SQS message")
 
 
 def _of_event(event: Mapping[str, Any], name: str) -> SavedEvent:
@@ -135,9 +153,11 @@ def _record(saved: Any, name: str, position: int) -> dict[str, Any]:
     """Return a record of a Lambda event, with defaults for missing fields."""
     if not isinstance(saved, Mapping):
         raise EventError(f"{name}: record {position} must be an object, not {type(saved).__name__}")
-    source = saved.get("eventSource", saved.get("EventSource", "aws:sqs"))
-    if source != "aws:sqs":
-        raise EventError(f"{name}: record {position} has event source {source!r}: only SQS events can be replayed")
+    if (source := service_of_records({"Records": [saved]})) is not None:
+        raise EventError(
+            f"{name}: record {position} is of {service_name(source)}: only events of SQS can be replayed; to test a "
+            "handler with it, send it as a message body"
+        )
     body = _text(saved.get("body"), name, position)
     record = make_record(body, message_id=str(saved.get("messageId") or _id(name, position)))
     record["eventSourceARN"] = QUEUE_ARN

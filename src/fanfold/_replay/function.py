@@ -20,13 +20,21 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final, Protocol, Self
 
 from fanfold._base import operating_system
+from fanfold._base.aws_limits import LAMBDA_RESPONSE_BYTES
 from fanfold._replay.mapping import Errored, Invocation, Returned
+from fanfold._replay.pipes import PIPE_LOST
 from fanfold.errors import FanfoldError
 
 _POLL_SECONDS = 0.01
 _STARTUP_SECONDS = 60.0
 _END_SECONDS = 5.0
 _MB = 1024 * 1024
+_PIPE_BYTES: Final = 4_096
+"""Bytes that fit into every pipe."""
+_FOREIGN_REPLY: Final = Errored(
+    "error",
+    "the handler wrote to, or closed, a file descriptor that it had not opened: the pipe to its process is unusable",
+)
 AS_ON_LAMBDA: Final = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
 """Output is unbuffered, and text is UTF-8 by default, on every platform."""
 
@@ -79,6 +87,8 @@ class InvocationResult:
             "spans": seen.get("spans", []),
         }
         """Measurements; they differ from run to run."""
+        self.concurrency_limit: int | None = seen.get("concurrency_limit")
+        """The concurrency limit of a consumer at the end, if it adjusts itself and durations were requested."""
         self.durations: Sequence[float] = seen.get("durations", [])
         """Seconds of each call of a consumer's handler, if requested."""
         self.cpu_seconds: float = seen.get("cpu_seconds", 0.0)
@@ -171,33 +181,37 @@ class LocalFunction:
         if self._confinement is not None:
             self._confinement.limit_cpu()
 
-    def invoke(self, event: Mapping[str, Any]) -> InvocationResult:
-        """Invoke the handler with an event, until it returns or reaches a limit."""
+    def invoke(self, event: Mapping[str, Any], now: float = 0.0) -> InvocationResult:
+        """Invoke the handler with an event, until it returns or reaches a limit.
+
+        Args:
+            event: The event.
+            now: Simulated seconds since the start of a replay.
+        """
         if self._process is None:
             self.start()
         assert self._process is not None  # noqa: S101 - just started
         assert self._process.stdin is not None  # noqa: S101 - a pipe
         self._invocations += 1
+        expected_id = request_id(self._invocations)
         request = {
             "event": event,
             "seconds": self._timeout,
-            "request_id": f"00000000-0000-4000-8000-{self._invocations:012d}",
+            "request_id": expected_id,
             "memory_mb": self._memory_mb,
+            "now": now,
         }
         began = time.monotonic()
-        with contextlib.suppress(OSError):  # EPIPE, on Windows EINVAL: the process has ended, and sends no reply
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        reply, ended = self._reply(began + self._timeout)
+        _write(self._process.stdin, json.dumps(request).encode() + b"\n")
+        reply, ended = self._reply(began + self._timeout, expected_id)
         peak = peak_mb_of(self._process.pid)
         seconds = time.monotonic() - began
         if reply is None:
             self.close()
             return InvocationResult(ended, {}, seconds, peak)
         error = reply["error"]
-        return InvocationResult(
-            Returned(reply["response"]) if error is None else Errored("error", error), reply, seconds, peak
-        )
+        invocation = returned(reply["response"]) if error is None else Errored("error", error)
+        return InvocationResult(invocation, reply, seconds, peak)
 
     def close(self) -> None:
         """Kill the process and its children."""
@@ -211,8 +225,12 @@ class LocalFunction:
                 process.stdin.close()
         replies.wait()
 
-    def _reply(self, until: float) -> tuple[dict[str, Any] | None, Errored]:
-        """Return the next reply; or None and the reason: a timeout, out of memory, or the process has ended."""
+    def _reply(self, until: float, expected_id: str | None = None) -> tuple[dict[str, Any] | None, Errored]:
+        """Return the next reply; or None and the reason: a timeout, out of memory, or the process has ended.
+
+        Anything but the reply to the request with this id comes from the handler, by way of a descriptor that is not
+        its own: then the state of the process is not known, and the invocation has failed.
+        """
         assert self._process is not None  # noqa: S101 - the callers have started it
         assert self._replies is not None  # noqa: S101 - with the process
         while (left := until - time.monotonic()) > 0:
@@ -223,7 +241,10 @@ class LocalFunction:
                 if used is not None and used > self._memory_mb:
                     return None, Errored("killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB")
             else:
-                return (json.loads(line), Errored("error", "")) if line else (None, self._exited(self._process))
+                if not line:
+                    return None, self._exited(self._process)
+                reply = _reply_in(line, expected_id)
+                return (None, _FOREIGN_REPLY) if reply is None else (reply, _FOREIGN_REPLY)
         return None, Errored("timeout", f"Task timed out after {self._timeout:.2f} seconds")
 
     def _polled_mb(self, pid: int) -> float | None:
@@ -232,10 +253,54 @@ class LocalFunction:
         return None if enforced else memory_mb_of(pid)
 
     def _exited(self, process: subprocess.Popen[bytes]) -> Errored:
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return _FOREIGN_REPLY
+        if process.returncode == PIPE_LOST:
+            return _FOREIGN_REPLY
         status = exit_status_of(process)
         if self._confinement is not None and self._confinement.out_of_memory():
             return Errored("killed", f"out of memory: over {self._memory_mb} MB")
         return Errored("error", f"Runtime exited {status}")
+
+
+def request_id(number: int) -> str:
+    """Return the request id of the nth invocation: the same in every replay."""
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def returned(response: str) -> Invocation:
+    """Return the result of an invocation that returned: an error if the response is larger than Lambda allows."""
+    if len(response) > LAMBDA_RESPONSE_BYTES or len(response.encode(errors="surrogatepass")) > LAMBDA_RESPONSE_BYTES:
+        limit = f"maximum allowed payload size ({LAMBDA_RESPONSE_BYTES} bytes)"
+        return Errored("error", f"Function.ResponseSizeTooLarge: Response payload size exceeded {limit}.")
+    return Returned(response)
+
+
+def _write(pipe: IO[bytes], request: bytes) -> None:
+    """Send a request. If the process does not read a large one, this does not wait for it: the timeout ends it."""
+
+    def write() -> None:
+        with contextlib.suppress(OSError, ValueError):  # the process has ended, and sends no reply
+            pipe.write(request)
+            pipe.flush()
+
+    if len(request) < _PIPE_BYTES:
+        write()
+    else:
+        threading.Thread(target=write, name="fanfold-request", daemon=True).start()
+
+
+def _reply_in(line: bytes, expected_id: str | None) -> dict[str, Any] | None:
+    """Return the reply to a request; None if a line is anything else. The first reply has no id."""
+    try:
+        reply = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(reply, dict) or reply.get("id") != expected_id:
+        return None
+    return reply if expected_id is not None or reply.keys() & {"ready", "failed"} else None
 
 
 class _Replies:
@@ -278,8 +343,8 @@ def memory_mb_of(pid: int) -> float | None:
 
 
 def peak_mb_of(pid: int) -> float | None:
-    """Return the peak resident memory of a process in MB; None if the system does not report it."""
-    return _mb(operating_system.peak_resident_bytes(pid))
+    """Return the peak resident memory of a process and its workers in MB; None if the system does not report it."""
+    return _mb(operating_system.peak_with_children(pid))
 
 
 def _mb(size_bytes: int | None) -> float | None:

@@ -7,6 +7,7 @@ the Lambda developer guide, "Using Lambda with Amazon SQS" and "Reporting batch 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -17,6 +18,7 @@ from fanfold._base.aws_limits import (
     MAPPING_MAX_FIFO_BATCH_SIZE,
     MAPPING_MAX_UNWINDOWED_BATCH,
     MAPPING_MAX_WINDOW_SECONDS,
+    MAPPING_UPDATE_SECONDS,
 )
 from fanfold.errors import ConfigurationError
 
@@ -99,6 +101,39 @@ class Verdict:
     """Why, as text."""
     failed: frozenset[str]
     """Ids of the messages that stay in the queue; every other message of the batch is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A request to disable or enable a mapping (``UpdateEventSourceMapping``)."""
+
+    requested_at: float
+    """Time of the request, seconds."""
+    enabled: bool
+    """True to enable the mapping."""
+    lag_seconds: float = MAPPING_UPDATE_SECONDS
+    """Seconds until the request takes effect. AWS publishes no number; it usually takes up to about a minute."""
+
+    @property
+    def effective_at(self) -> float:
+        """Time from which the mapping polls, or no longer polls, the queue."""
+        return self.requested_at + self.lag_seconds
+
+
+def is_enabled(switches: Sequence[Switch], now: float) -> bool:
+    """Return whether a mapping polls its queue. Messages that it received before it was disabled are delivered.
+
+    Args:
+        switches: All requests, in order of their time. They take effect in this order.
+        now: The time, seconds.
+    """
+    return next((switch.enabled for switch in reversed(switches) if switch.effective_at <= now), True)
+
+
+def polls_from(switches: Sequence[Switch], time: float) -> float:
+    """Return the first time, from ``time`` on, at which a mapping polls its queue; infinity for never."""
+    later = sorted(switch.effective_at for switch in switches if switch.effective_at > time)
+    return next((moment for moment in (time, *later) if is_enabled(switches, moment)), math.inf)
 
 
 def fitting(sizes: Sequence[int], settings: MappingSettings) -> int:

@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any, Final
 
 from fanfold._base.html import render
-from fanfold._replay.timeline import durations
+from fanfold._replay.outage import survived
+from fanfold._replay.timeline import durations, outcome_of
+from fanfold._replay.wording import counted, notable, outcomes_unknown, settings_in_words, unique_prefix_length
 
 MAX_CHARTS: Final = 30
 """Maximum number of deliveries with a timeline."""
@@ -65,36 +67,41 @@ def page(document: Mapping[str, Any]) -> str:
     """
     deliveries, messages = document["deliveries"], document["messages"]
     failed_first = sorted(deliveries, key=lambda row: (row["verdict"]["kind"] == "complete success", row["number"]))
-    retried_first = sorted(messages, key=lambda row: (row["end"] == "deleted" and row["receives"] <= 1, row["number"]))
+    listed = notable(messages)
     return render(
         __package__,
         "page.html",
         handler=document["handler"],
         version=document["version"],
-        consumer=document["consumer"],
+        outcomes_unknown=outcomes_unknown(document),
         verdict=_verdict(document["summary"]),
         tiles=_tiles(document["summary"], document["measured"]).items(),
-        settings=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in document["settings"].items()),
+        survived=survived(document),
+        settings=settings_in_words(document["settings"]),
         overview=_overview(deliveries),
         letters=", ".join(f"{letter} {name}" for name, letter in _LETTERS.items()),
         deliveries=sorted(failed_first[:MAX_CHARTS], key=lambda delivery: delivery["number"]),
         deliveries_capped=_capped("deliveries", len(deliveries), MAX_CHARTS),
         facts=_facts,
         slots=partial(_slots, messages=messages),
-        messages=retried_first[:MAX_ROWS],
-        messages_capped=_capped("messages", len(messages), MAX_ROWS),
+        messages=listed[:MAX_ROWS],
+        messages_capped=_capped("messages", len(listed), MAX_ROWS),
+        simple=counted(len(messages) - len(listed) - document["summary"]["filtered"], "message"),
+        id_length=unique_prefix_length(row["id"] for row in messages),
         took_ms=durations(document),
         reasons={dead["number"]: dead["reason"] for dead in document.get("dead_letters", [])},
         max_characters=MAX_CHARACTERS,
+        counted=counted,
     )
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:
     lost = f"{summary['lost']:,} lost" if summary["lost"] else "none lost"
     left = f", {summary['left']:,} still in the queue" if summary["left"] else ""
+    filtered = f", {summary['filtered']:,} filtered out" if summary["filtered"] else ""
     return (
-        f"{summary['messages']:,} messages: {summary['deleted']:,} deleted, {summary['dead_lettered']:,} "
-        f"dead-lettered, {lost}{left}."
+        f"{counted(summary['messages'], 'message')}: {summary['deleted']:,} deleted, {summary['dead_lettered']:,} "
+        f"dead-lettered, {lost}{left}{filtered}."
     )
 
 
@@ -119,7 +126,7 @@ def _overview(deliveries: Sequence[Mapping[str, Any]]) -> _Chart | None:
     bars = []
     for delivery, row in zip(shown, _rows(shown), strict=True):
         kind = delivery["verdict"]["kind"]
-        summary = f"{len(delivery['messages'])} records, {kind}: {delivery['verdict']['reason']}"
+        summary = f"{counted(len(delivery['messages']), 'record')}, {kind}: {delivery['verdict']['reason']}"
         tooltip = f"delivery {delivery['number']}: {summary}"
         shares = delivery["began_at"] / last, delivery["ended_at"] / last
         bars.append(_Bar(*shares, row, _VERDICTS[kind], str(delivery["number"]), tooltip))
@@ -143,7 +150,7 @@ def _facts(delivery: Mapping[str, Any]) -> str:
     measured, verdict = delivery["measured"], delivery["verdict"]
     facts = [f"{verdict['kind']}: {verdict['reason']}", f"duration {measured['seconds']:.3f} s"]
     if measured["most_in_flight"] is not None:
-        facts.append(f"at most {measured['most_in_flight']} records in flight")
+        facts.append(f"at most {counted(measured['most_in_flight'], 'record')} in flight")
     if measured["remaining_ms"] is not None:
         facts.append(f"{measured['remaining_ms'] / 1000:.1f} s left before the timeout")
     if measured["peak_memory_mb"] is not None:
@@ -159,10 +166,10 @@ def _slots(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -
     last = max(span["end_ms"] for span in spans) or 1.0
     bars = []
     for span in spans:
-        message = messages[span["message"]]
-        attempts = (attempt for attempt in message["attempts"] if attempt["delivery"] == delivery["number"])
-        outcome = next((attempt["outcome"] for attempt in attempts), None)
-        tooltip = f"{message['id']}: {outcome or 'ran'}, {span['end_ms'] - span['start_ms']:.1f} ms"
+        number = span["message"]
+        outcome = outcome_of(delivery, messages, number)
+        name = messages[number]["label"] if number < len(messages) else "a message that the handler sent"
+        tooltip = f"{name}: {outcome or 'ran'}, {span['end_ms'] - span['start_ms']:.1f} ms"
         style, letter = _CLASSES.get(outcome or "", "done"), _LETTERS.get(outcome or "", "")
         bars.append(_Bar(span["start_ms"] / last, span["end_ms"] / last, span["slot"], style, letter, tooltip))
     return _Chart(bars, f"{last:.1f} ms", _capped("records", len(all_spans), len(spans)).strip())

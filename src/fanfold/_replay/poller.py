@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -20,12 +20,10 @@ from fanfold._base.concurrency import primary_error
 from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule
-from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
+from fanfold._replay.invoke_here import Invoke
+from fanfold._replay.mapping import MappingSettings, fitting, judge, record_bytes
 from fanfold.aws.sqs import SqsQueue, open_queue
 from fanfold.errors import ConfigurationError, ServiceError
-
-Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
-"""A callable that invokes a function with an event and waits for the result."""
 
 _PARALLEL: Final = 8
 """Maximum number of concurrent calls of one kind."""
@@ -56,7 +54,7 @@ class Poller:
         client: An aiobotocore client for SQS.
         queue_url: The URL of the queue.
         settings: The settings of the mapping.
-        invoke: Invokes the function; called on a worker thread, see ``_replay.simulator.invoke_here``.
+        invoke: Invokes the function; called on a worker thread, see ``_replay.invoke_here``.
         maximum_concurrency: Maximum number of concurrent invocations, at least 1.
 
     Raises:

@@ -4,66 +4,45 @@ The same seed gives the same run. Visibility timeouts, batching windows, and bac
 for real, but its invocation takes ``invocation_seconds`` of simulated time.
 
 A batch ends before it exceeds 6 MB; the surplus returns to the queue as if it had not been received. The simulator does
-not model how Lambda scales its pollers, or slows them down after function errors.
+not model how Lambda slows down its pollers after function errors or throttling. The decisions are those of ``mapping``,
+``scaling``, and, for fair queues, ``inmemory.fairness``, which name the pages of AWS.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import json
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.backoff import jitter_from
 from fanfold._base.record import Record
-from fanfold._base.sample_events import ManualClock, make_context, make_fifo_record, make_record
+from fanfold._base.sample_events import ManualClock, make_fifo_record, make_record
 from fanfold._consumer.consumer import Consumer
+from fanfold._replay.delivery import Delivery
+from fanfold._replay.invoke_here import Invoke, InvokeTogether, invoke_here
 from fanfold._replay.mapping import (
     Errored,
     Invocation,
     MappingSettings,
-    Returned,
-    Verdict,
-    fitting,
     judge,
-    record_bytes,
 )
+from fanfold._replay.open_batch import OpenBatch, ReceivedMessage, ThrottledBatch
+from fanfold._replay.scaling import ManagedInstances, Pollers
+from fanfold._replay.schedule import GrowthState, PollerState, Schedule
+from fanfold._replay.simulator_settings import capacity_of, check_settings, scaling_of
 from fanfold.errors import ConfigurationError
-from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
+from fanfold.inmemory.queue import InMemoryQueue
+from fanfold.inmemory.settler import InMemorySettler
 
-Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
-"""A callable that invokes a function with an event and waits for the result."""
+T = TypeVar("T")
 
 DEAD_LETTERS_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/simulated-dead-letters"
 """The ``dead_letter_queue_url`` of a consumer in a simulation."""
-_MAX_VISIBILITY = aws_limits.SQS_MAX_VISIBILITY_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One delivery of a batch."""
-
-    number: int
-    """Number of the delivery, from 0."""
-    began_at: float
-    """When the function was invoked; simulated seconds."""
-    ended_at: float
-    """When the invocation ended; simulated seconds."""
-    messages: Sequence[QueuedMessage]
-    """The messages of the batch, in order."""
-    handles: Sequence[str]
-    """The receipt handle of each message."""
-    receive_counts: Sequence[int]
-    """The receive count of each message, including this delivery."""
-    invocation: Invocation
-    """The result of the invocation."""
-    verdict: Verdict
-    """The mapping's verdict on the invocation."""
 
 
 class Simulator:
@@ -79,7 +58,8 @@ class Simulator:
             queues; it makes no calls to AWS.
         batch_size: Maximum number of records in a batch.
         window_seconds: Batching window, seconds.
-        maximum_concurrency: Maximum number of concurrent invocations, at least 1.
+        maximum_concurrency: Maximum number of concurrent invocations, at least 1; None for 5, or for the maximum of AWS
+            if ``scales`` or ``pollers`` is set.
         fifo: True for a FIFO queue.
         report_batch_item_failures: True if the mapping reads which messages failed.
         visibility_timeout: Visibility timeout of the queue, seconds.
@@ -87,11 +67,22 @@ class Simulator:
         function_timeout: Function timeout, seconds; the handler's context reports it.
         invocation_seconds: Simulated duration of an invocation, seconds: a number, or a function of the event. Above
             ``function_timeout``, the invocation times out: the handler runs, but its response is ignored.
+        reserved_concurrency: Concurrent invocations that the function allows, at least 0; None for no limit. Lambda
+            retries a batch above it until its visibility timeout ends, and then drops it: each of its messages has used
+            up a receive.
+        scales: True if the mapping starts with 5 concurrent invocations, and adds 300 per minute; False if it has
+            reached its limit from the start.
+        pollers: The pollers of provisioned mode, which excludes ``maximum_concurrency``; None for standard mode.
+        managed_instances: The capacity of a function on Managed Instances, above which Lambda throttles as above a
+            reserved concurrency; None for an ordinary function.
+        switch_seconds: Seconds until ``disable`` and ``enable`` take effect.
         throttled: Share of invocations that are throttled, 0 to 1.
         duplicates: Share of receives after which SQS delivers the message again, 0 to 1.
         reordered: True if a standard queue delivers messages out of order.
         seed: Seed of all random choices.
         invoke: Invokes the function instead of ``handler``, for example in another process.
+        invoke_together: Invokes the function instead of ``invoke``, with the events of all batches that begin at one
+            time, so that the invocations overlap.
 
     Raises:
         ConfigurationError: If AWS would reject the settings.
@@ -116,22 +107,30 @@ class Simulator:
         *,
         batch_size: int = 10,
         window_seconds: float = 0,
-        maximum_concurrency: int = 5,
+        maximum_concurrency: int | None = None,
         fifo: bool = False,
         report_batch_item_failures: bool = True,
         visibility_timeout: float = 30.0,
         max_receive_count: int | None = 5,
         function_timeout: float = 30.0,
         invocation_seconds: float | Callable[[Mapping[str, Any]], float] = 1.0,
+        reserved_concurrency: int | None = None,
+        scales: bool = False,
+        pollers: Pollers | None = None,
+        managed_instances: ManagedInstances | None = None,
+        switch_seconds: float = aws_limits.MAPPING_UPDATE_SECONDS,
         throttled: float = 0.0,
         duplicates: float = 0.0,
         reordered: bool = False,
         seed: int = 0,
         invoke: Invoke | None = None,
+        invoke_together: InvokeTogether | None = None,
     ) -> None:
         self.mapping = MappingSettings(batch_size, window_seconds, fifo, report_batch_item_failures)
-        _check(
-            maximum_concurrency=maximum_concurrency,
+        scaling = scaling_of(maximum_concurrency, pollers, scales=scales)
+        check_settings(
+            reserved_concurrency=reserved_concurrency,
+            switch_seconds=switch_seconds,
             throttled=throttled,
             duplicates=duplicates,
             max_receive_count=max_receive_count,
@@ -141,6 +140,31 @@ class Simulator:
         )
         self.clock = ManualClock()
         self.rng: random.Random = random.Random(seed)  # noqa: S311 - must be reproducible
+        self._open_queues(visibility_timeout, max_receive_count, duplicates, reordered=reordered)
+        self.deliveries = []
+        self.function_timeout = function_timeout
+        self._seconds = invocation_seconds
+        self._throttled = throttled
+        self._schedule = Schedule(self.clock, switch_seconds)
+        self._pollers = PollerState(self.clock, scaling)
+        self._capacity = GrowthState(self.clock, capacity_of(reserved_concurrency, managed_instances))
+        self._running: list[tuple[float, int, Delivery]] = []
+        self._waiting: deque[ThrottledBatch] = deque()
+        self._open_batch: OpenBatch | None = None
+        self._numbers = itertools.count()
+        self._sent = itertools.count()
+        self._random = random.Random(seed).getstate()  # noqa: S311 - makes the handler reproducible too
+        self._consumer: Consumer[..., Any] | None = None
+        self._invoke_together = invoke_together
+        self._ready: list[tuple[Sequence[ReceivedMessage], dict[str, Any], float]] = []
+        if invoke is None and invoke_together is None and not callable(handler):
+            raise ConfigurationError(f"a simulator requires a callable handler, not {handler!r}")
+        self._invoke = invoke or invoke_here(self._handler(handler), function_timeout)
+
+    def _open_queues(
+        self, visibility_timeout: float, max_receive_count: int | None, duplicates: float, *, reordered: bool
+    ) -> None:
+        fifo = self.mapping.fifo
         self.dead_letter_queue = InMemoryQueue(visibility_timeout=visibility_timeout, fifo=fifo, clock=self.clock)
         self.queue = InMemoryQueue(
             visibility_timeout=visibility_timeout,
@@ -152,20 +176,6 @@ class Simulator:
             reordered=reordered,
             rng=self.rng,
         )
-        self.deliveries = []
-        self.function_timeout = function_timeout
-        self._seconds = invocation_seconds
-        self._throttled = throttled
-        self._free = maximum_concurrency
-        self._running: list[tuple[float, int, Delivery]] = []
-        self._open_batch: _OpenBatch | None = None
-        self._numbers = itertools.count()
-        self._sent = itertools.count()
-        self._random = random.Random(seed).getstate()  # noqa: S311 - makes the handler reproducible too
-        self._consumer: Consumer[..., Any] | None = None
-        if invoke is None and not callable(handler):
-            raise ConfigurationError(f"a simulator requires a callable handler, not {handler!r}")
-        self._invoke = invoke or invoke_here(self._handler(handler), function_timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -190,20 +200,45 @@ class Simulator:
         for record in [*from_bodies, *records]:
             self.queue.put(record)
 
-    def run(self, *, until: float = math.inf, most_deliveries: int = 1_000_000) -> Sequence[Delivery]:
-        """Deliver until the queue is empty, the clock reaches ``until``, or ``most_deliveries`` is reached.
+    def at(self, seconds: float, action: Callable[[], object]) -> None:
+        """Call an action when the clock reaches a time, such as ``disable``, or a function that sends messages.
 
-        Running invocations finish first. Returns all deliveries of this simulator.
+        Args:
+            seconds: Simulated time, seconds from 0; an action in the past is called immediately in the next ``run``.
+            action: A callable without arguments. It runs between invocations, before those of the same time begin.
+        """
+        self._schedule.add(seconds, action)
+
+    def disable(self) -> None:
+        """Disable the mapping, as ``UpdateEventSourceMapping`` does: after ``switch_seconds``, it stops polling.
+
+        Messages that it has received by then are delivered. A handler can call this method during its invocation.
+        """
+        self._schedule.switch(enabled=False)
+
+    def enable(self) -> None:
+        """Enable the mapping: after ``switch_seconds``, it polls again."""
+        self._schedule.switch(enabled=True)
+
+    def run(self, *, until: float = math.inf, most_deliveries: int = 1_000_000) -> Sequence[Delivery]:
+        """Deliver until nothing is left to do, the clock reaches ``until``, or ``most_deliveries`` is reached.
+
+        Nothing is left to do if the queue is empty, or the mapping is disabled, and no action is due. Running
+        invocations finish first. Returns all deliveries of this simulator.
         """
         while len(self.deliveries) < most_deliveries:
-            if self.clock.now > until or not self._begin():
+            self._schedule.run_actions()
+            if self.clock.now > until or not (self._begin() or self._invoke_ready()):
                 next_time = self._next_event_time()
                 if math.isinf(next_time) or next_time > until:
                     break
+                self._note_idleness()
                 self.clock.now = max(self.clock.now, next_time)
                 self._finish(self.clock.now)
+        self._invoke_ready()
         while self._running:
             self._finish(self._running[0][0])
+        self._note_idleness()
         return self.deliveries
 
     def _handler(self, handler: Any) -> Callable[[Any, Any], Any]:
@@ -216,10 +251,20 @@ class Simulator:
         return self._consumer
 
     def _begin(self) -> bool:
-        """Invoke the function if a batch is ready and the concurrency allows it; return whether it was invoked."""
-        if not self._free:
-            return False
-        self._gather()
+        """Deliver a batch if one is ready and the concurrency allows it; return whether one was delivered."""
+        if self._waiting and self._waiting[0].expires_at <= self.clock.now:
+            reason = "the function had no free concurrency until the visibility timeout ended"
+            self._record(self._waiting.popleft().messages, 0.0, Errored("throttled", reason))
+            return True
+        if self._waiting and self._has_capacity():
+            self._deliver(self._waiting.popleft().messages)
+            return True
+        return self._slot_at() <= self.clock.now and self._begin_new()
+
+    def _begin_new(self) -> bool:
+        """Receive messages, and deliver them if their batch is ready; return whether it was delivered, or throttled."""
+        if self._schedule.is_enabled():
+            self._gather()
         batch = self._open_batch
         if batch is None or not batch.ready(self.clock.now, self.mapping):
             return False
@@ -227,32 +272,66 @@ class Simulator:
         for message, _ in surplus:
             self.queue.undo_receive(message)
         self._open_batch = None
-        self._deliver(fits)
+        self._pollers.note_read(len(fits), batch.size_bytes)
+        if self._has_capacity():
+            self._deliver(fits)
+        else:
+            self._waiting.append(ThrottledBatch(fits, batch.began_at + self.queue.visibility_timeout))
         return True
 
     def _gather(self) -> None:
+        if self.clock.now < self._pollers.readable_at:
+            return
         while self._open_batch is None or not self._open_batch.full(self.mapping):
             size = 0 if self._open_batch is None else len(self._open_batch.messages)
             received = self.queue.take(min(aws_limits.SQS_RECEIVE_MESSAGES, self.mapping.batch_size - size))
             if not received:
                 return
             if self._open_batch is None:
-                self._open_batch = _OpenBatch(self.clock.now)
+                self._open_batch = OpenBatch(self.clock.now)
+                self._pollers.note_messages()
+                self._capacity.note_messages()
             for message in received:
                 self._open_batch.add(message, message.as_record())
 
-    def _deliver(self, batch: Sequence[_Received]) -> None:
+    def _slot_at(self) -> float:
+        return self._pollers.slot_at(self._in_use() + len(self._waiting))
+
+    def _has_capacity(self) -> bool:
+        return self._capacity.slot_at(self._in_use()) <= self.clock.now
+
+    def _in_use(self) -> int:
+        return len(self._running) + len(self._ready)
+
+    def _note_idleness(self) -> None:
+        is_busy = self._running or self._waiting or self._open_batch
+        if not is_busy and (self.queue.seconds_until_visible() or not self._schedule.is_enabled()):
+            self._pollers.note_idleness()
+            self._capacity.note_idleness()
+
+    def _deliver(self, batch: Sequence[ReceivedMessage]) -> None:
+        if self._throttled and self.rng.random() < self._throttled:
+            self._record(batch, 0.0, Errored("throttled", "no concurrency was available"))
+            return
         event = {"Records": [record for _, record in batch]}
         seconds = self._seconds(event) if callable(self._seconds) else self._seconds
-        messages = [message for message, _ in batch]
-        handles = [record["receiptHandle"] for _, record in batch]
-        counts = [int(record["attributes"]["ApproximateReceiveCount"]) for _, record in batch]
-        began = self.clock.now
-        invocation: Invocation
-        if self._throttled and self.rng.random() < self._throttled:
-            seconds, invocation = 0.0, Errored("throttled", "no concurrency was available")
+        if self._invoke_together is not None:
+            self._ready.append((batch, event, seconds))
         else:
-            invocation = self._invoke_seeded(event, min(seconds, self.function_timeout))
+            self._conclude(batch, seconds, self._invoke_seeded(lambda: self._invoke(event), seconds))
+
+    def _invoke_ready(self) -> bool:
+        """Invoke the function with all events that are ready; return whether there were any."""
+        ready, self._ready = self._ready, []
+        if self._invoke_together is None or not ready:
+            return False
+        together, events = self._invoke_together, [event for _, event, _ in ready]
+        invocations = self._invoke_seeded(lambda: together(events), max(seconds for *_, seconds in ready))
+        for (batch, _, seconds), invocation in zip(ready, invocations, strict=True):
+            self._conclude(batch, seconds, invocation)
+        return True
+
+    def _conclude(self, batch: Sequence[ReceivedMessage], seconds: float, invocation: Invocation) -> None:
         if isinstance(invocation, Errored) and invocation.kind == "timeout":
             seconds = self.function_timeout
         elif seconds > self.function_timeout:
@@ -260,21 +339,27 @@ class Simulator:
                 self.function_timeout,
                 Errored("timeout", f"timed out after {self.function_timeout:g} s"),
             )
+        self._record(batch, seconds, invocation)
+
+    def _record(self, batch: Sequence[ReceivedMessage], seconds: float, invocation: Invocation) -> None:
+        """Note a delivery that begins now, and when its invocation ends."""
+        messages = [message for message, _ in batch]
+        handles = [record["receiptHandle"] for _, record in batch]
+        counts = [int(record["attributes"]["ApproximateReceiveCount"]) for _, record in batch]
         verdict = judge(invocation, {message.message_id for message in messages}, self.mapping)
-        number = next(self._numbers)
+        number, began = next(self._numbers), self.clock.now
         delivery = Delivery(number, began, began + seconds, messages, handles, counts, invocation, verdict)
         self.deliveries.append(delivery)
-        self._free -= 1
         heapq.heappush(self._running, (delivery.ended_at, number, delivery))
 
-    def _invoke_seeded(self, event: dict[str, Any], seconds: float) -> Invocation:
+    def _invoke_seeded(self, invoke: Callable[[], T], seconds: float) -> T:
         """Invoke the function with seeded random numbers; visibility changes last at least to its end."""
         state = random.getstate()
         random.setstate(self._random)
-        self.queue.earliest_visible_at = self.clock.now + seconds
+        self.queue.earliest_visible_at = self.clock.now + min(seconds, self.function_timeout)
         try:
             with jitter_from(random.random):
-                return self._invoke(event)
+                return invoke()
         finally:
             self.queue.earliest_visible_at = 0.0
             self._random = random.getstate()
@@ -285,7 +370,6 @@ class Simulator:
         while self._running and self._running[0][0] <= now:
             ended_at, _, delivery = heapq.heappop(self._running)
             self.clock.now = max(self.clock.now, ended_at)
-            self._free += 1
             for message, handle in zip(delivery.messages, delivery.handles, strict=True):
                 if message.message_id in delivery.verdict.failed:
                     result = "kept for redelivery"
@@ -296,89 +380,12 @@ class Simulator:
                 message.history.append(f"delivery {delivery.number}: {result} ({delivery.verdict.reason})")
 
     def _next_event_time(self) -> float:
-        times = [self._running[0][0]] if self._running else []
-        if self._free:
-            times.append(self.queue.next_visible_at())
-            if self._open_batch is not None:
-                times.append(self._open_batch.began_at + self.mapping.window_seconds)
-        return min(times, default=math.inf)
-
-
-_Received: TypeAlias = tuple[QueuedMessage, dict[str, Any]]
-"""A message, and its record at the time of the receive."""
-
-
-class _OpenBatch:
-    """A batch during its batching window."""
-
-    def __init__(self, began_at: float) -> None:
-        self.began_at = began_at
-        self.messages: list[_Received] = []
-        self._sizes: list[int] = []
-
-    def add(self, message: QueuedMessage, record: dict[str, Any]) -> None:
-        self.messages.append((message, record))
-        self._sizes.append(record_bytes(record))
-
-    def full(self, settings: MappingSettings) -> bool:
-        count = fitting(self._sizes, settings)
-        return count == settings.batch_size or count < len(self.messages)
-
-    def ready(self, now: float, settings: MappingSettings) -> bool:
-        return self.full(settings) or now >= self.began_at + settings.window_seconds
-
-    def cut(self, settings: MappingSettings) -> tuple[list[_Received], list[_Received]]:
-        """Return the messages that fit into one event, and the surplus."""
-        count = fitting(self._sizes, settings)
-        return self.messages[:count], self.messages[count:]
-
-
-def invoke_here(handler: Callable[[Any, Any], Any], function_timeout: float) -> Invoke:
-    """Return a callable that invokes a handler in this process; events and responses go through JSON, as on Lambda."""
-
-    def invoke(event: dict[str, Any]) -> Invocation:
-        try:
-            response = handler(json.loads(json.dumps(event)), make_context(function_timeout))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a function error is a result of the invocation
-            return Errored("error", f"{type(error).__name__}: {error}")
-        try:
-            return Returned(json.dumps(response))
-        except (TypeError, ValueError, RecursionError) as error:
-            return Errored("error", f"Runtime.MarshalError: {error}")
-
-    return invoke
-
-
-def _check(**values: Any) -> None:
-    for name in ("throttled", "duplicates"):
-        _require(_is_number(values[name]) and 0 <= values[name] <= 1, name, "a number from 0 to 1", values)
-    count_or_none = values["max_receive_count"] is None or _is_count(values["max_receive_count"])
-    _require(count_or_none, "max_receive_count", "an integer of at least 1, or None", values)
-    _require(_is_count(values["maximum_concurrency"]), "maximum_concurrency", "an integer of at least 1", values)
-    visibility, timeout = values["visibility_timeout"], values["function_timeout"]
-    in_range = _is_number(visibility) and 0 <= visibility <= _MAX_VISIBILITY
-    _require(in_range, "visibility_timeout", "from 0 to 43,200 seconds", values)
-    _require(_is_number(timeout) and timeout > 0, "function_timeout", "a number of seconds above 0", values)
-    seconds = values["invocation_seconds"]
-    valid = callable(seconds) or seconds == math.inf or (_is_number(seconds) and seconds >= 0)
-    _require(valid, "invocation_seconds", "a number of seconds of at least 0, or a function of the event", values)
-    for name in ("throttled", "duplicates"):
-        if values[name] == 1 and values["max_receive_count"] is None:
-            raise ConfigurationError(
-                f"{name} must be below 1 if max_receive_count is None, not 1: the queue would never be empty"
-            )
-
-
-def _require(valid: bool, name: str, requirement: str, values: Mapping[str, Any]) -> None:
-    if not valid:
-        raise ConfigurationError(f"{name} must be {requirement}, not {values[name]!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
+        """Return the time at which something can happen that could not happen now; infinity for never."""
+        times = [self._schedule.next_action_at()]
+        times += [self._running[0][0]] if self._running else []
+        times += [self._waiting[0].expires_at, self._capacity.slot_at(len(self._running))] if self._waiting else []
+        slot_at = self._slot_at()
+        if self._open_batch is not None:
+            times.append(max(slot_at, self._open_batch.began_at + self.mapping.window_seconds))
+        times.append(self._schedule.polls_from(max(slot_at, self.queue.next_visible_at(), self._pollers.readable_at)))
+        return min(times)

@@ -29,7 +29,7 @@ def text_timeline(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, A
         for span in spans:
             if span["slot"] == slot:
                 first, end = int(span["start_ms"] / last * (room - 1)), int(span["end_ms"] / last * (room - 1))
-                mark = MARKS.get(_outcome(delivery, messages[span["message"]]), "=")
+                mark = MARKS.get(outcome_of(delivery, messages, span["message"]), "=")
                 line[first : end + 1] = "|" + mark * (end - first)
         lines.append(f"slot {slot:>3} {''.join(line).rstrip()}")
     if len(slots) > _MAX_SLOTS:
@@ -48,6 +48,7 @@ def durations(document: Mapping[str, Any]) -> dict[int, float]:
     }
 
 
-def _outcome(delivery: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
-    attempts = [attempt for attempt in message["attempts"] if attempt["delivery"] == delivery["number"]]
-    return attempts[0]["outcome"] if attempts else None
+def outcome_of(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], number: int) -> str | None:
+    """Return the outcome of a message in a delivery; None if it is not known, or the handler sent the message."""
+    attempts = messages[number]["attempts"] if number < len(messages) else ()
+    return next((attempt["outcome"] for attempt in attempts if attempt["delivery"] == delivery["number"]), None)

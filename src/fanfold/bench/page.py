@@ -10,7 +10,7 @@ from typing import Final
 
 from fanfold._base.html import render
 from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Spread
-from fanfold.bench.maps import heat_maps
+from fanfold.bench.maps import HeatMap, heat_maps
 from fanfold.bench.result import Result
 from fanfold.bench.summary import conditions, dollars, figures, sentences
 
@@ -31,6 +31,7 @@ def page(result: Result) -> str:
         sentences=sentences(result),
         legend=_legend(result),
         maps=heat_maps(result),
+        tile_size=_tile_size,
         columns=_COLUMNS,
         cells=result.cells,
         cheapest=None if cheapest is None else cheapest.best.setting,
@@ -40,8 +41,16 @@ def page(result: Result) -> str:
     )
 
 
+def _tile_size(heat_map: HeatMap) -> tuple[int, int]:
+    """Return the width and height of a cell in pixels; the cells of a small sweep are larger."""
+    columns, rows = len(heat_map.memories), len(heat_map.concurrencies)
+    return max(86, min(150, 320 // columns)), max(44, min(80, 220 // rows))
+
+
 def _legend(result: Result) -> str:
     parts = ["Solid frame: cheapest", "dotted frame: fastest", "hover over a cell for all its numbers"]
+    if result.adjusting:
+        parts.append("diamond: the limit that auto found")
     if any(cell.end == OUT_OF_MEMORY for cell in result.cells):
         parts.append("hatched: out of memory, not measured; heavy line: limit of memory")
     return "; ".join(parts) + "."

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from fanfold import __version__
-from fanfold.bench.cells import Cell, Grid, Sample, Setting, Spread, cells_of
+from fanfold.bench.cells import MEASURED, Cell, Grid, Sample, Setting, Spread, cells_of
 from fanfold.bench.decide import Choice, Findings, findings
+from fanfold.bench.decode import decode
 from fanfold.bench.prices import Prices
 from fanfold.errors import ConfigurationError
 
 FORM: Final = 1
 """Version of the document."""
+_DERIVED: Final = frozenset({"fanfold_bench", "complete", "findings", "cells"})
+"""Keys of the document that are computed from the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Result:
     """True if the handler is a fanfold consumer; None if that is not known."""
     notes: tuple[str, ...] = ()
     """Caveats for readers of the numbers."""
+    adjusting: tuple[Sample, ...] = ()
+    """A sample for each memory of a concurrency limit that adjusts itself, which its setting contains."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -128,36 +133,42 @@ def read_result(file: Path) -> Result:
         document = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file} is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("fanfold_bench") != FORM:
         raise ConfigurationError(f"{file} is not a result of this version of `fanfold bench`: measure again")
     try:
-        grid = document["grid"]
-        return Result(
-            workload=Workload(**document["workload"]),
-            grid=Grid(**{**grid, "concurrencies": tuple(grid["concurrencies"]), "memories": tuple(grid["memories"]),
-                         "also": tuple(Setting(**setting) for setting in grid["also"])}),
-            prices=Prices(**document["prices"]),
-            samples=tuple(map(_sample, document["samples"])),
-            machine=document["machine"],
-            limits=document["limits"],
-            present=None if document["present"] is None else Setting(**document["present"]),
-            consumer=document["consumer"],
-            notes=tuple(document["notes"]),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"{file} is not a complete result: {type(error).__name__}: {error}") from error
+        content = {name: value for name, value in document.items() if name not in _DERIVED}
+        return _checked(decode(Result, content, "the result"))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file} is damaged: {error}; measure again") from None
 
 
-def _sample(document: Mapping[str, Any]) -> Sample:
-    spread = document["record_seconds"]
-    return Sample(**{
-        **document,
-        "setting": Setting(**document["setting"]),
-        "batch_seconds": tuple(document["batch_seconds"]),
-        "record_seconds": None if spread is None else Spread(**spread),
-    })  # fmt: skip
+def _checked(result: Result) -> Result:
+    """Return a result that all findings can be computed from.
+
+    Raises:
+        ConfigurationError: If a number is out of range.
+    """
+    _require(result.prices.gb_second > 0, "the result.prices.gb_second must be above 0")
+    _require(result.prices.requests_million >= 0, "the result.prices.requests_million must be at least 0")
+    _require(result.workload.records >= 1, "the result.workload.records must be at least 1")
+    _require(bool(result.grid.concurrencies and result.grid.memories), "the result.grid must have values on both axes")
+    _require("cpu" in result.machine and "packages" in result.machine, "the result.machine must have cpu and packages")
+    for number, sample in enumerate(result.samples):
+        where = f"the result.samples[{number}]"
+        setting = sample.setting
+        _require(setting.concurrency >= 1 and setting.memory_mb >= 1, f"{where}.setting must be above 0")
+        _require(0 <= sample.failed <= sample.records, f"{where}.failed must be from 0 to its number of records")
+        _require(all(seconds >= 0 for seconds in sample.batch_seconds), f"{where}.batch_seconds must be at least 0")
+        measured = sample.end != MEASURED or (sample.records > 0 and sample.seconds > 0)
+        _require(measured, f"{where} must have records and durations above 0, because it is measured")
+    return result
+
+
+def _require(valid: bool, problem: str) -> None:
+    if not valid:
+        raise ConfigurationError(problem)
 
 
 def _choice(choice: Choice | None) -> dict[str, Any] | None:

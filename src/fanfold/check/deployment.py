@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,18 +57,19 @@ class Deployment:
             yield from not_known(self.mappings[0].exists)
 
 
-def deployment_of(template: Path, name: str) -> Deployment:
+def deployment_of(template: Path, name: str, parameters: Mapping[str, str] | None = None) -> Deployment:
     """Return the deployment of a function in a template.
 
     Args:
-        template: A SAM or CloudFormation file, YAML or JSON; parameters have their default values.
+        template: A SAM or CloudFormation file, YAML or JSON.
         name: The logical id of the function, or of one of its mappings: ``Function.Event`` for a SAM event.
+        parameters: Values of parameters; the others have their defaults.
 
     Raises:
         ConfigurationError: If the template cannot be read, or has no function or mapping of that name.
         MissingExtraError: If the extra ``check`` is not installed.
     """
-    model = read_model(template)[1]
+    model = read_model(template, parameters)[1]
     if name in model.functions:
         mappings = [mapping for mapping in model.mappings if mapping.function == name]
         enabled = [mapping for mapping in mappings if mapping.enabled.value is not False]

@@ -143,6 +143,8 @@ class Scope:
 
     # ---- references --------------------------------------------------------------------------------------------------
     def _ref(self, name: Any) -> Any:
+        if is_function(name):
+            return self._ref_to_function(name)
         if not isinstance(name, str):
             raise IntrinsicError(f"Ref takes a name, not {short(name)}")
         if name == "AWS::NoValue":
@@ -154,6 +156,13 @@ class Scope:
         if name in self._resources:
             return self._unresolved(name, f"the name of {name} is known only at deployment")
         return self._unresolved(name, f"{name} is not a parameter or resource of this template")
+
+    def _ref_to_function(self, name: Any) -> Any:
+        """Evaluate a Ref whose name is a function, which AWS::LanguageExtensions allows."""
+        resolved = self.resolve(name)
+        if why := self.why(resolved):
+            return self._unresolved(f"Ref {_json_of(name)}", why)
+        return self._ref(resolved)
 
     def _parameter(self, name: str) -> Any:
         definition = self._parameters[name]

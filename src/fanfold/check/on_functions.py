@@ -7,8 +7,10 @@ from typing import Final
 
 from fanfold.check.permissions import is_allowed, names_queue
 from fanfold.check.values import Function, Hit, Model, NotKnown, Queue
-from fanfold.check.wording import amount, describe, function_of, not_known
+from fanfold.check.wording import amount, describe, function_of, invoked, not_known
 
+_POLLING: Final = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+"""The actions that Lambda requires of the role of a function with an SQS mapping (Lambda developer guide)."""
 DEAD_LETTER_QUEUE: Final = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 FOLD_QUEUE: Final = "FANFOLD_FOLD_QUEUE_URL"
 BASE_MB: Final = 66
@@ -19,23 +21,42 @@ HANDLER_MB: Final = 0.31
 
 def too_little_memory(model: Model) -> Iterator[Hit | NotKnown]:
     """Find functions without enough memory for ``FANFOLD_CONCURRENCY`` handlers."""
-    for function in _invoked(model):
+    for function in invoked(model):
         concurrency = function.concurrency
         if concurrency.known and concurrency.value is None:
             continue
-        if unknown := not_known(concurrency, function.memory):
+        if unknown := not_known(concurrency, function.memory, function.processes):
             yield from unknown
             continue
-        handlers, memory = concurrency.value or 0, function.memory.value or 0
-        least = BASE_MB + handlers * HANDLER_MB
+        handlers, memory, processes = concurrency.value or 0, function.memory.value or 0, function.processes.value or 1
+        least = processes * (BASE_MB + handlers * HANDLER_MB)
         if memory < least:
+            per_process = f" in each of {amount(processes)} processes" if processes > 1 else ""
             yield Hit(
                 function.key,
                 function.memory.place,
-                f"{describe(function.memory, 'MB')} for {describe(concurrency)}: if the process runs out of memory, "
-                "the whole batch is redelivered",
+                f"{describe(function.memory, 'MB')} for {describe(concurrency)}{per_process}: if the process runs out "
+                "of memory, the whole batch is redelivered",
                 f"at least {amount(round(least + 0.5))} MB if each handler holds a TLS connection, or fewer handlers",
             )
+
+
+def cannot_poll(model: Model) -> Iterator[Hit | NotKnown]:
+    """Find roles that are not allowed to receive and delete the messages of a queue, or to read its attributes."""
+    for reader in model.readers:
+        if not reader.poller:
+            continue
+        queue = model.queues[reader.queue]
+        allowances = {action: is_allowed(reader.permissions, action, queue) for action in _POLLING}
+        missing = [action for action, (allowed, _) in allowances.items() if allowed is False]
+        doubts = [why for allowed, why in allowances.values() if allowed is None]
+        if missing:
+            actions = " and ".join(missing)
+            effect = "the pipe cannot read the queue" if reader.pipe else "Lambda rejects the mapping"
+            actual = f"the role of {reader.poller} is not allowed {actions} on {queue.key}: {effect}"
+            yield Hit(reader.poller, reader.place, actual, f"a policy statement that allows {', '.join(_POLLING)}")
+        elif doubts:
+            yield NotKnown(f"whether the role of {reader.poller} may poll {queue.key}", doubts[0], reader.place)
 
 
 def cannot_change_visibility(model: Model) -> Iterator[Hit | NotKnown]:
@@ -93,13 +114,6 @@ def recursion(model: Model) -> Iterator[Hit | NotKnown]:
                 "about 16 invocations",
                 "no such permission, or RecursiveLoop: Allow if the loop is intended and always ends",
             )
-
-
-def _invoked(model: Model) -> Iterator[Function]:
-    """Yield each function that a mapping invokes, once."""
-    for key in dict.fromkeys(mapping.function for mapping in model.mappings):
-        if key is not None:
-            yield model.functions[key]
 
 
 def _consumers(model: Model) -> Iterator[tuple[Function, Queue]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,7 +14,7 @@ from fanfold._base.aws_limits import (
     MAPPING_MIN_CONCURRENCY,
 )
 from fanfold.check.values import EventMapping, Hit, Model, NotKnown
-from fanfold.check.wording import amount, describe, function_of, not_known
+from fanfold.check.wording import amount, describe, function_of, not_known, refusal
 
 REPORT: Final = "ReportBatchItemFailures"
 
@@ -22,6 +23,13 @@ def failures_not_reported(model: Model) -> Iterator[Hit | NotKnown]:
     """Find mappings that do not read which messages failed."""
     for mapping in model.mappings:
         yield from _unreported(model, mapping, uncertain=False)
+    for pipe in model.pipes:
+        yield from not_known(pipe.asynchronous)
+        if pipe.asynchronous.value:
+            actual = (
+                "InvocationType FIRE_AND_FORGET: EventBridge deletes the batch before the function has processed it"
+            )
+            yield Hit(pipe.key, pipe.asynchronous.place, actual, "REQUEST_RESPONSE")
 
 
 def batch_of_one_not_reported(model: Model) -> Iterator[Hit | NotKnown]:
@@ -46,7 +54,7 @@ def _unreported(model: Model, mapping: EventMapping, *, uncertain: bool) -> Iter
 
 def batch_without_window(model: Model) -> Iterator[Hit | NotKnown]:
     """Find batch sizes above 10 without a batching window."""
-    for mapping in model.mappings:
+    for mapping in model.readers:
         size, window, fifo = mapping.batch_size, mapping.window, model.queues[mapping.queue].fifo
         if (size.known and (size.value or 0) <= MAPPING_MAX_UNWINDOWED_BATCH) or fifo.value:
             continue
@@ -56,14 +64,14 @@ def batch_without_window(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 mapping.key,
                 window.place,
-                f"{describe(size)} with {describe(window, 's')}: Lambda rejects the mapping",
+                f"{describe(size)} with {describe(window, 's')}: {refusal(mapping)}",
                 "a MaximumBatchingWindowInSeconds of 1 to 300 s, or a BatchSize of at most 10",
             )
 
 
 def fifo_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
     """Find FIFO queues with a batching window or a batch size above 10."""
-    for mapping in model.mappings:
+    for mapping in model.readers:
         size, window, fifo = mapping.batch_size, mapping.window, model.queues[mapping.queue].fifo
         fits_fifo = (
             size.known and (size.value or 0) <= MAPPING_MAX_FIFO_BATCH_SIZE and window.known and not window.value
@@ -78,11 +86,11 @@ def fifo_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 mapping.key,
                 size.place,
-                f"{describe(size)} on a FIFO queue: Lambda rejects the mapping",
+                f"{describe(size)} on a FIFO queue: {refusal(mapping)}",
                 f"at most {MAPPING_MAX_FIFO_BATCH_SIZE}",
             )
         if window.value:
-            actual = f"{describe(window, 's')} on a FIFO queue: Lambda rejects the mapping"
+            actual = f"{describe(window, 's')} on a FIFO queue: {refusal(mapping)}"
             yield Hit(mapping.key, window.place, actual, "no MaximumBatchingWindowInSeconds")
 
 
@@ -138,9 +146,9 @@ def concurrency_and_pollers(model: Model) -> Iterator[Hit | NotKnown]:
 
 
 def two_mappings(model: Model) -> Iterator[Hit | NotKnown]:
-    """Find queues that two mappings read."""
-    for key in dict.fromkeys(mapping.queue for mapping in model.mappings):
-        readers = [mapping for mapping in model.mappings if mapping.queue == key and mapping.enabled.value is not False]
+    """Find queues that two mappings or pipes read."""
+    for key in dict.fromkeys(mapping.queue for mapping in model.readers):
+        readers = [mapping for mapping in model.readers if mapping.queue == key and mapping.enabled.value is not False]
         certain = [mapping for mapping in readers if mapping.enabled.known and mapping.exists.known]
         if len(certain) < 2:  # noqa: PLR2004 - one reader is allowed
             for mapping in readers if len(readers) > 1 else ():
@@ -174,3 +182,31 @@ def largest_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
                 f"a batch holds only {amount(fit)} messages of that size",
                 f"at most {amount(LAMBDA_EVENT_BYTES)} bytes in total",
             )
+
+
+def disabled(model: Model) -> Iterator[Hit | NotKnown]:
+    """Find queues whose mappings and pipes are all disabled."""
+    for key in dict.fromkeys(reader.queue for reader in model.readers):
+        readers = [reader for reader in model.readers if reader.queue == key]
+        if any(reader.enabled.value for reader in readers):
+            continue
+        if unknown := not_known(*(reader.enabled for reader in readers)):
+            yield from unknown
+            continue
+        first = readers[0]
+        setting = "DesiredState STOPPED" if first.pipe else "Enabled false"
+        actual = f"{setting}: nothing in this template reads {key}, whose messages expire after its retention period"
+        yield Hit(
+            first.key, first.enabled.place, actual, "Enabled: true, or a retention period that outlasts the pause"
+        )
+
+
+def stream_settings(model: Model) -> Iterator[Hit | NotKnown]:
+    """Find properties of mappings that are only for streams and message brokers."""
+    for mapping in model.mappings:
+        certain = re.fullmatch(r"\w+", mapping.queue) or ":sqs:" in mapping.queue  # else the source may be a stream
+        for setting in mapping.stream_settings if certain else ():
+            yield from not_known(setting)
+            if setting.value:
+                actual = f"{setting.name} is set, but the source is an SQS queue: Lambda rejects the mapping"
+                yield Hit(mapping.key, setting.place, actual, f"no {setting.name}")

@@ -8,14 +8,15 @@ from fanfold._base.aws_limits import (
     MAPPING_RECOMMENDED_RECEIVES,
     MAPPING_RECOMMENDED_TIMEOUTS,
     SQS_MAX_RETENTION_SECONDS,
+    SQS_MAX_VISIBILITY_SECONDS,
 )
 from fanfold.check.values import Hit, Model, NotKnown, Queue
-from fanfold.check.wording import amount, consumed, describe, not_known, timeout_of
+from fanfold.check.wording import amount, consumed, describe, function_of, not_known, synchronous, timeout_of
 
 
 def visibility_below_timeout(model: Model) -> Iterator[Hit | NotKnown]:
     """Find queues whose visibility timeout is shorter than the function's timeout."""
-    for mapping in model.mappings:
+    for mapping in synchronous(model):
         queue, timeout = model.queues[mapping.queue], timeout_of(model, mapping)
         if unknown := not_known(queue.visibility, timeout):
             yield from unknown
@@ -29,7 +30,7 @@ def visibility_below_timeout(model: Model) -> Iterator[Hit | NotKnown]:
 
 def visibility_below_advice(model: Model) -> Iterator[Hit | NotKnown]:
     """Find queues whose visibility timeout leaves Lambda too little time to retry throttled batches."""
-    for mapping in model.mappings:
+    for mapping in synchronous(model):
         visibility, timeout, window = model.queues[mapping.queue].visibility, timeout_of(model, mapping), mapping.window
         if unknown := not_known(visibility, timeout, window):
             yield from unknown
@@ -42,7 +43,7 @@ def visibility_below_advice(model: Model) -> Iterator[Hit | NotKnown]:
 
 
 def _advised(timeout: float, window: float) -> float:
-    return MAPPING_RECOMMENDED_TIMEOUTS * timeout + window
+    return min(MAPPING_RECOMMENDED_TIMEOUTS * timeout + window, SQS_MAX_VISIBILITY_SECONDS)
 
 
 def _advice(timeout: float, window: float) -> str:
@@ -59,6 +60,8 @@ def no_dead_letter_queue(model: Model) -> Iterator[Hit | NotKnown]:
             yield from not_known(queue.dead_letter_queue)
         elif not queue.dead_letter_queue.value and not queue.receives_dead_letters:
             actual = "no RedrivePolicy: a message that always fails is redelivered until it expires, and is then lost"
+            if own := next((name for name, key in _own_dead_letter_queues(model) if key == queue.key), ""):
+                actual += f". The dead-letter queue of {own} is only for asynchronous invocations"
             yield Hit(queue.key, queue.dead_letter_queue.place, actual, "a RedrivePolicy with a dead-letter queue")
 
 
@@ -108,9 +111,46 @@ def dead_letter_type_differs(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(queue.key, queue.dead_letter_queue.place, actual, "two queues of the same type")
 
 
+def dead_letters_return(model: Model) -> Iterator[Hit | NotKnown]:
+    """Find queues that are their own dead-letter queue, or that of the function that reads them."""
+    for queue in consumed(model):
+        if queue.dead_letter_queue.value == queue.key:
+            actual = f"{queue.key} is its own dead-letter queue: messages that always fail stay in it until they expire"
+            yield Hit(queue.key, queue.dead_letter_queue.place, actual, "another queue as dead-letter queue")
+    for mapping in model.mappings:
+        function = function_of(model, mapping)
+        if function is not None and function.dead_letter_queue.value == mapping.queue:
+            place = function.dead_letter_queue.place
+            actual = f"{mapping.queue} is the dead-letter queue of {function.key}, and invokes {function.key} again"
+            yield Hit(function.key, place, actual, "a dead-letter queue that this function does not read")
+
+
+def same_function_reads_dead_letters(model: Model) -> Iterator[Hit | NotKnown]:
+    """Find dead-letter queues that the same function reads as their source queue."""
+    active = [mapping for mapping in model.mappings if mapping.enabled.value and mapping.function is not None]
+    readers = {(mapping.function, mapping.queue): mapping for mapping in active}
+    for mapping in active:
+        target = model.queues[mapping.queue].dead_letter_queue.value
+        second = readers.get((mapping.function, target or ""))
+        if second is not None and target != mapping.queue:
+            actual = (
+                f"{mapping.function} reads {mapping.queue} and its dead-letter queue {target}: the code that failed "
+            )
+            actual += "runs on the same message again"
+            yield Hit(second.key, second.place, actual, "another function, or no mapping: redrive after the fix")
+
+
+def _own_dead_letter_queues(model: Model) -> Iterator[tuple[str, str]]:
+    """Yield each function with a dead-letter queue for asynchronous invocations, and each queue that it reads."""
+    for mapping in model.mappings:
+        function = function_of(model, mapping)
+        if function is not None and function.dead_letter_queue.stated:
+            yield function.key, mapping.queue
+
+
 def _with_dead_letter_queue(model: Model) -> Iterator[tuple[Queue, Queue]]:
-    """Yield every queue of the template that has a dead-letter queue, with that dead-letter queue."""
+    """Yield every queue of the template that has another queue as dead-letter queue, with that queue."""
     for queue in model.queues.values():
         target = queue.dead_letter_queue.value
-        if target is not None and target in model.queues:
+        if target is not None and target != queue.key and target in model.queues:
             yield queue, model.queues[target]

@@ -64,7 +64,7 @@ def is_allowed(permissions: Permissions, action: str, queue: Queue) -> tuple[boo
     """
     doubts = list(permissions.doubts)
     for grant in permissions.grants:
-        if not _includes(grant, action):
+        if not includes(grant, action):
             continue
         covered = _covers(grant, queue)
         if covered:
@@ -87,7 +87,8 @@ def names_queue(permissions: Permissions, verb: str, queue: Queue) -> bool:
     )
 
 
-def _includes(grant: Grant, action: str) -> bool:
+def includes(grant: Grant, action: str) -> bool:
+    """Return whether a statement is about an action, whatever its resources."""
     return grant.except_actions != any(_like(pattern.lower(), action.lower()) for pattern in grant.actions)
 
 

@@ -1,23 +1,27 @@
 """Read a template file with cfn-lint: resources with ``Globals`` merged in, and the place of every key.
 
-cfn-lint decodes the file, resolves YAML tags and aliases, expands ``AWS::LanguageExtensions``, and records lines and
-columns. This module translates its errors to fanfold's.
+cfn-lint decodes the file, resolves YAML tags and aliases, expands the loops of ``AWS::LanguageExtensions``, and records
+lines and columns. This module translates its errors to fanfold's. A loop that cannot be expanded is left out and named.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold.check.values import Place
+from fanfold.check.bounds import check_bounds
+from fanfold.check.loops import remove_loops, set_defaults
+from fanfold.check.terraform import is_plan, template_of_plan
+from fanfold.check.values import NotKnown, Place
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 _SAM: Final = "AWS::Serverless-2016-10-31"
-_KNOWN_TRANSFORMS: Final = {_SAM, "AWS::LanguageExtensions", "AWS::CodeDeployBlueGreen"}
+_EXTENSIONS: Final = "AWS::LanguageExtensions"
+_KNOWN_TRANSFORMS: Final = {_SAM, _EXTENSIONS, "AWS::CodeDeployBlueGreen"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Template:
     """Resources by logical id, without those that are not objects."""
     macros: tuple[str, ...]
     """Macros of the whole template; they may change anything at deployment."""
+    notes: tuple[NotKnown, ...] = ()
+    """Loops that could not be expanded."""
 
     def section(self, name: str) -> Mapping[str, Any]:
         """Return a section of the template, such as ``Parameters``; empty if there is none."""
@@ -48,8 +54,12 @@ class Template:
         return Place(tuple(path), first + 1, column + 1, last + 1, end + 1)
 
 
-def read_template(file: Path) -> Template:
-    """Read a template file, JSON or YAML.
+def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Template:
+    """Read a template file, JSON or YAML, or the JSON form of a Terraform plan.
+
+    Args:
+        file: The template.
+        parameters: Values of parameters, for the loops over them; the others have their defaults.
 
     Raises:
         ConfigurationError: If the file cannot be read, or is not a template.
@@ -60,24 +70,54 @@ def read_template(file: Path) -> Template:
         from cfnlint.template import Template as Source
     except ModuleNotFoundError as error:
         raise MissingExtraError("check", "reading a template") from error
+    decoded = _decoded(file, decode)
+    set_defaults(decoded, parameters or {})
+    with _errors_of(file):
+        removed = list(remove_loops(str(file), decoded))
+        source = Source(str(file), decoded)
+        matches = source.transform()
+    if matches:
+        raise ConfigurationError(f"{file}:{matches[0].linenumber} cannot be transformed: {matches[0].message}")
+    template = template_of(source)
+    notes = tuple(NotKnown(f"the content of {path[-1]}", why, template.place(path)) for path, why in removed)
+    return replace(template, notes=notes)
+
+
+def _decoded(file: Path, decode: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the content of a file with ``Resources``, with SAM's transform if they need it."""
     _check_text(file)
     with _errors_of(file):
         decoded, matches = decode(str(file))
     if matches:
         first = matches[0]
         raise ConfigurationError(f"{file}:{first.linenumber} cannot be read as YAML or JSON: {first.message}")
+    if is_plan(decoded):
+        decoded = template_of_plan(decoded)
     if not isinstance(decoded, dict) or not isinstance(decoded.get("Resources"), dict):
         raise ConfigurationError(f"{file} has no Resources: is it a SAM or CloudFormation template?")
+    _check_names(file, decoded)
     for section in [name for name, content in decoded.items() if content is None]:
         del decoded[section]  # CloudFormation accepts empty sections, such as "Parameters:"
-    if "Transform" not in decoded and any(_is_sam(resource) for resource in decoded["Resources"].values()):
-        decoded["Transform"] = _SAM  # a fragment of a template: merge its Globals too
-    with _errors_of(file):
-        source = Source(str(file), decoded)
-        matches = source.transform()
-    if matches:
-        raise ConfigurationError(f"{file}:{matches[0].linenumber} cannot be transformed: {matches[0].message}")
-    return template_of(source)
+    if any(_is_sam(resource) for resource in decoded["Resources"].values()):
+        decoded["Transform"] = _with_sam(decoded.get("Transform"))
+    return decoded
+
+
+def _check_names(file: Path, decoded: Mapping[str, Any]) -> None:
+    """Raise if a name in a section is not a string: YAML reads ``Off`` and ``1`` as other values."""
+    for section, content in decoded.items():
+        for name in content if isinstance(content, Mapping) else ():
+            if not isinstance(name, str):
+                raise ConfigurationError(f"{file}: {name} in {section} is not a string: put the name in quotes")
+
+
+def _with_sam(transforms: Any) -> list[Any]:
+    """Return the transforms of a template with resources of SAM, and SAM's, which merges its Globals.
+
+    A fragment of a template has no transform, and a macro may add SAM's at deployment.
+    """
+    names = transforms if isinstance(transforms, list) else [transforms] if transforms else []
+    return names if _SAM in names else [*names, _SAM]
 
 
 @contextmanager
@@ -125,15 +165,18 @@ def _is_sam(resource: Any) -> bool:
 
 
 def _check_text(file: Path) -> None:
-    """Raise if the file has no UTF-8 text: cfn-lint would print long messages, or wait for a terminal."""
+    """Raise if cfn-lint would crash, print long messages, or wait for a terminal: not UTF-8, or nested too deeply."""
     if file.is_dir():
-        raise ConfigurationError(f"{file} is a directory, not a template")
+        raise ConfigurationError(
+            f"{file} is a directory without templates of the AWS CDK (*.template.json): name the template files"
+        )
     try:
         content = file.read_bytes()
-        content.decode()
+        text = content.decode()
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file} is not UTF-8 text: byte {error.start} cannot be decoded") from error
     if not content:
         raise ConfigurationError(f"{file} is empty")
+    check_bounds(file, text)

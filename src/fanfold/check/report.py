@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from fanfold.check.rules import BY_ID, RULES, Rule
-from fanfold.check.run import Report
+from fanfold.check.run import Report, Unreadable
 from fanfold.check.values import Finding, NotKnown, Place, Severity
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -27,13 +27,14 @@ def counts(reports: Iterable[Report]) -> dict[str, int]:
     }
 
 
-def as_json(reports: Sequence[Report]) -> dict[str, Any]:
-    """Return the reports as one document."""
+def as_json(reports: Sequence[Report], unreadable: Sequence[Unreadable] = ()) -> dict[str, Any]:
+    """Return the reports, and the templates that could not be checked, as one document."""
     return {
         "templates": [
             {
                 "template": report.template,
                 "mappings": report.mappings,
+                "pipes": report.pipes,
                 "findings": [_finding(finding) for finding in report.findings],
                 "ignored": [_finding(finding) for finding in report.ignored],
                 "not_known": [
@@ -44,7 +45,8 @@ def as_json(reports: Sequence[Report]) -> dict[str, Any]:
             }
             for report in reports
         ],
-        "summary": counts(reports),
+        "unreadable": [{"template": failed.template, "error": failed.why} for failed in unreadable],
+        "summary": {**counts(reports), "unreadable": len(unreadable)},
     }
 
 
@@ -66,14 +68,16 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def as_sarif(reports: Sequence[Report], version: str) -> dict[str, Any]:
+def as_sarif(reports: Sequence[Report], version: str, unreadable: Sequence[Unreadable] = ()) -> dict[str, Any]:
     """Return the reports as SARIF 2.1.0, which code-scanning services read.
 
-    An ignored finding is a suppressed result; an unknown value is a notification.
+    An ignored finding is a suppressed result; an unknown value is a notification. A template that could not be checked
+    is a notification of level ``error``, and then the execution is not successful.
 
     Args:
-        reports: One for each template.
+        reports: One for each template that was checked.
         version: The version of fanfold.
+        unreadable: The other templates.
     """
     driver = {"name": "fanfold check", "version": version, "rules": [_rule(rule) for rule in RULES]}
     results = [
@@ -82,7 +86,8 @@ def as_sarif(reports: Sequence[Report], version: str) -> dict[str, Any]:
         for finding in (*report.findings, *report.ignored)
     ]
     notes = [_note(report, note) for report in reports for note in report.not_known]
-    invocation: dict[str, Any] = {"executionSuccessful": True, "toolExecutionNotifications": notes}
+    failures = [_failure(failed) for failed in unreadable]
+    invocation = {"executionSuccessful": not failures, "toolExecutionNotifications": [*failures, *notes]}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
@@ -122,13 +127,23 @@ def _note(report: Report, note: NotKnown) -> dict[str, Any]:
     return {"level": "note", "message": {"text": text}, "locations": [_location(report, note.place)]}
 
 
+def _failure(failed: Unreadable) -> dict[str, Any]:
+    place = {"physicalLocation": {"artifactLocation": {"uri": _uri(failed.template)}}}
+    return {"level": "error", "message": {"text": failed.why}, "locations": [place]}
+
+
+def _uri(template: str) -> str:
+    file = PurePath(template)
+    return file.as_uri() if file.is_absolute() else quote(file.as_posix())
+
+
 def _location(report: Report, place: Place, resource: str = "") -> dict[str, Any]:
-    file = PurePath(report.template)
-    uri = file.as_uri() if file.is_absolute() else quote(file.as_posix())
     region = {"startLine": place.line, "startColumn": place.column}
     if (place.end_line, place.end_column) > (place.line, place.column):
         region.update(endLine=place.end_line, endColumn=place.end_column)
-    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}
+    location: dict[str, Any] = {
+        "physicalLocation": {"artifactLocation": {"uri": _uri(report.template)}, "region": region}
+    }
     if resource:
         location["logicalLocations"] = [{"name": resource, "kind": "resource"}]
     return location

@@ -11,21 +11,18 @@ from fanfold.check.intrinsics import REMOVED, IntrinsicError, Scope, is_function
 from fanfold.check.reading import Template
 from fanfold.check.sam import Translated
 from fanfold.check.unresolved import Text, Unresolved
-from fanfold.check.values import Place, Setting
-from fanfold.errors import ConfigurationError
+from fanfold.check.values import NotKnown, Place, Setting
 
 
 class Resources:
-    """The resources of a template after SAM's translation.
-
-    Raises:
-        ConfigurationError: If the condition of a resource is malformed.
-    """
+    """The resources of a template after SAM's translation."""
 
     def __init__(self, template: Template, scope: Scope, translated: Translated) -> None:
         self.template = template
         self.scope = scope
         self.translated = translated
+        self.malformed: list[NotKnown] = []
+        """The settings with a malformed intrinsic function that were read so far."""
         self.exists: dict[str, Setting[bool]] = {
             name: self._existence(name, resource) for name, resource in translated.resources.items()
         }
@@ -53,7 +50,7 @@ class Resources:
     def properties(self, name: str) -> Properties:
         """Return the properties of a resource."""
         content = mapping_of(self.translated.resources[name].get("Properties"))
-        return Properties(self.template, self.scope, self.label(name), content, self._path(name))
+        return Properties(self.template, self.scope, self.label(name), content, self._path(name), self.malformed)
 
     def _path(self, name: str) -> tuple[str, ...]:
         return self.translated.origins.get(name, ("Resources", name, "Properties"))
@@ -67,7 +64,8 @@ class Resources:
         try:
             truth = self.scope.condition(resource["Condition"])
         except IntrinsicError as error:
-            raise ConfigurationError(f"{self.template.name}:{place.line} {name}: {error}") from error
+            self.malformed.append(NotKnown(subject, str(error), place))
+            return replace(exists, value=None, unknown=str(error))
         if truth is None:
             return replace(exists, value=None, unknown=self.scope.why_condition(resource["Condition"]))
         return replace(exists, value=truth)
@@ -87,10 +85,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Properties:
-    """The properties of a resource.
-
-    Every method raises ConfigurationError if an intrinsic function in a property is malformed.
-    """
+    """The properties of a resource. A property with a malformed intrinsic function is not known."""
 
     template: Template
     scope: Scope
@@ -99,6 +94,8 @@ class Properties:
     content: Mapping[str, Any]
     path: tuple[str | int, ...]
     """The path of the properties in the template."""
+    malformed: list[NotKnown]
+    """Collects the properties with a malformed intrinsic function."""
     unknown: str = ""
     """Why none of the properties is known; empty if they are known."""
     written: str = ""
@@ -116,7 +113,8 @@ class Properties:
         try:
             value = self.scope.resolve(self.content[name])
         except IntrinsicError as error:
-            raise ConfigurationError(f"{self.template.name}:{place.line} {self.label}, {name}: {error}") from error
+            self.malformed.append(NotKnown(setting.subject, str(error), place))
+            return replace(setting, unknown=str(error), written=short(self.content[name]))
         if value is REMOVED or value is None:
             return setting
         return replace(setting, value=value, stated=True)
@@ -125,7 +123,7 @@ class Properties:
         """Return a string property; parts of it may be known only at deployment."""
         setting = self.value(name)
         if setting.value is None:
-            return replace(setting, value=default)
+            return setting if setting.unknown else replace(setting, value=default)
         if isinstance(setting.value, Mapping | list):
             return self._unknown(setting, "it is not a string")
         return replace(
@@ -134,7 +132,13 @@ class Properties:
 
     def choice(self, name: str, default: str) -> Setting[str]:
         """Return a property that is one of a fixed set of strings; unknown unless all of it is known."""
-        setting = self.text(name, default)
+        return self._choice(self.text(name, default))
+
+    def optional_choice(self, name: str) -> Setting[str]:
+        """Return a property that is one of a fixed set of strings, or None; unknown unless all of it is known."""
+        return self._choice(self.text(name))
+
+    def _choice(self, setting: Setting[Text]) -> Setting[str]:
         if isinstance(setting.value, Unresolved):
             return self._unknown(setting, self.scope.why(setting.value))
         return replace(cast("Setting[str]", setting), value=setting.value)
@@ -146,7 +150,7 @@ class Properties:
     def as_number(self, setting: Setting[Any], default: float | None = None) -> Setting[float]:
         """Return a setting as a number."""
         if setting.value is None:
-            return replace(setting, value=default)
+            return setting if setting.unknown else replace(setting, value=default)
         if why := self.scope.why(setting.value):
             return self._unknown(setting, why)
         try:
@@ -161,7 +165,7 @@ class Properties:
         """Return a Boolean property."""
         setting = self.value(name)
         if setting.value is None:
-            return replace(setting, value=default)
+            return setting if setting.unknown else replace(setting, value=default)
         if why := self.scope.why(setting.value):
             return self._unknown(setting, why)
         text = _plain_text(setting.value).lower()
@@ -173,22 +177,35 @@ class Properties:
         """Return a property that is a list of strings, or one string."""
         setting = self.value(name)
         if setting.value is None:
-            return replace(setting, value=())
+            return setting if setting.unknown else replace(setting, value=())
         if why := self.scope.why(setting.value):
             return self._unknown(setting, why)
         items = setting.value if isinstance(setting.value, list) else [setting.value]
         return replace(setting, value=tuple(_plain_text(item) for item in items))
+
+    def items(self, name: str) -> Setting[list[Any]]:
+        """Return a property that is a list of values of any kind; parts of them may be known only at deployment."""
+        setting = self.value(name)
+        if setting.value is None or isinstance(setting.value, list):
+            return setting
+        return self._unknown(setting, self.scope.why(setting.value) or "it is not a list")
+
+    def presence(self, name: str) -> Setting[bool]:
+        """Return whether an object property is set and not empty."""
+        setting = self.value(name)
+        why = setting.unknown or (self.scope.why(setting.value) if isinstance(setting.value, Unresolved) else "")
+        return replace(setting, value=None if why else bool(setting.value), unknown=why)
 
     def inside(self, name: str) -> Properties:
         """Return the properties of an object property; empty if it is not an object or not known.
 
         The properties of an unknown object are unknown too.
         """
-        setting = self.value(name)
         content = self.content.get(name)
         path = (*self.path, name)
         if isinstance(content, Mapping) and not is_function(content):
             return replace(self, content=content, path=path)
+        setting = self.value(name)
         if isinstance(setting.value, Mapping):
             return replace(self, content=setting.value, path=path)
         unknown = setting.unknown or self.scope.why(setting.value)

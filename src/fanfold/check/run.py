@@ -1,17 +1,20 @@
-"""Run every rule on one template."""
+"""Run every rule on templates."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from fanfold.check.model import read_model
 from fanfold.check.reading import Template
 from fanfold.check.resources import mapping_of
 from fanfold.check.rules import RULES
 from fanfold.check.values import Finding, Hit, Model, NotKnown, Severity
+from fanfold.errors import ConfigurationError, MissingExtraError
 
+_CDK_TEMPLATES: Final = "*.template.json"
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
@@ -31,6 +34,8 @@ class Report:
     """Parameters whose default value was used."""
     mappings: int
     """Number of event source mappings of SQS queues."""
+    pipes: int = 0
+    """Number of EventBridge pipes that read SQS queues."""
 
     def fails(self, level: Severity) -> bool:
         """Return whether there is a finding of at least this severity."""
@@ -46,8 +51,8 @@ def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, i
         ignore: Ids of rules to ignore. A resource can ignore more in its ``Metadata``: ``fanfold: {ignore: [FF004]}``.
 
     Raises:
-        ConfigurationError: If the file cannot be read or is not a template, if an intrinsic function in it is
-            malformed, or if the template does not allow the value of a parameter.
+        ConfigurationError: If the file cannot be read or is not a template, or if the template does not allow the
+            value of a parameter.
         MissingExtraError: If the extra ``check`` is not installed.
     """
     template, model, scope = read_model(file, parameters)
@@ -64,7 +69,51 @@ def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, i
         not_known=tuple(not_known),
         defaults={name: str(value) for name, value in scope.defaults_used.items()},
         mappings=len(model.mappings),
+        pipes=len(model.pipes),
     )
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A template that could not be checked."""
+
+    template: str
+    """The path of the file, as the caller wrote it."""
+    why: str
+    """One line, which names the file."""
+
+
+def check_templates(
+    files: Iterable[Path], *, parameters: Mapping[str, str] | None = None, ignore: Collection[str] = ()
+) -> tuple[list[Report], list[Unreadable]]:
+    """Check templates; the findings in a template do not depend on whether the others can be read.
+
+    Args:
+        files: Template files, and folders that the AWS CDK wrote (``cdk.out``).
+        parameters: As for ``check_template``.
+        ignore: As for ``check_template``.
+
+    Raises:
+        MissingExtraError: If the extra ``check`` is not installed.
+    """
+    reports: list[Report] = []
+    unreadable: list[Unreadable] = []
+    for file in dict.fromkeys(template for path in files for template in _templates_in(path)):
+        try:
+            reports.append(check_template(file, parameters=parameters, ignore=ignore))
+        except MissingExtraError:
+            raise
+        except ConfigurationError as error:
+            unreadable.append(Unreadable(str(file), str(error)))
+    return reports, unreadable
+
+
+def _templates_in(path: Path) -> list[Path]:
+    """Return the templates in a folder that the AWS CDK wrote, or the path itself if it has none or is a file.
+
+    The templates of stages and nested stacks are in its subfolders.
+    """
+    return (sorted(path.rglob(_CDK_TEMPLATES)) if path.is_dir() else []) or [path]
 
 
 def check_model(model: Model) -> tuple[list[Finding], list[NotKnown]]:

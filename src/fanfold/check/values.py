@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from fanfold.check.unresolved import Text
+from fanfold.check.unresolved import Reference, Text
 
 T = TypeVar("T")
 
@@ -52,6 +52,21 @@ class Setting(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """A resource through which an AWS service sends messages to a queue."""
+
+    name: str
+    """Such as ``topic Orders``."""
+    service: str
+    """The service principal, such as ``sns.amazonaws.com``."""
+    place: Place
+    admitted: Setting[bool]
+    """True if a policy of the queue allows the service to send."""
+    has_key: Setting[bool]
+    """True if the service may use the key that encrypts the queue, or if it needs none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """A queue in the template, or one that a mapping reads."""
 
@@ -75,6 +90,8 @@ class Queue:
     """True if a resource of the template uses it as a dead-letter queue."""
     open_policy: bool = False
     """True if a queue policy allows an action to a principal that is not an AWS service."""
+    senders: tuple[Sender, ...] = ()
+    """The resources of the template through which AWS services send to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +118,15 @@ class Permissions:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable of a function."""
+
+    setting: Setting[str]
+    reference: Reference | None
+    """The reference that makes up its whole value, such as ``Jobs.Arn``; None for any other value."""
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """A Lambda function."""
 
@@ -114,7 +140,17 @@ class Function:
     """Reserved concurrency."""
     recursive_loop: Setting[str]
     concurrency: Setting[float]
-    """``FANFOLD_CONCURRENCY`` in its environment."""
+    """``FANFOLD_CONCURRENCY`` in its environment; None if it is not set, or ``auto``."""
+    managed_instances: Setting[bool]
+    """True if it runs on Lambda Managed Instances."""
+    processes: Setting[float]
+    """Processes that share its memory: concurrent invocations in one execution environment; 1 on ordinary Lambda."""
+    isolation: Setting[str]
+    """The tenant isolation mode; None if not set."""
+    durable_timeout: Setting[float]
+    """Seconds that a durable execution may take; None if the function is not durable."""
+    dead_letter_queue: Setting[str]
+    """The key of the queue for events of asynchronous invocations that failed; None if there is none."""
     uses_fanfold: bool = False
     """True if its environment has variables of fanfold."""
     queues: Mapping[str, str] = field(default_factory=dict)
@@ -122,6 +158,12 @@ class Function:
     permissions: Permissions = Permissions()
     other_triggers: bool = False
     """True if something other than an SQS mapping invokes it."""
+    variables: tuple[Variable, ...] = ()
+    """Its environment variables; if the whole environment is not known, one of that name."""
+    architectures: Setting[tuple[str, ...]] | None = None
+    """Its instruction set: ``x86_64`` or ``arm64``; empty for the default, ``x86_64``."""
+    runtime: Setting[Text] | None = None
+    """Its runtime, such as ``python3.13``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +186,27 @@ class EventMapping:
     maximum_concurrency: Setting[float]
     provisioned: Setting[bool]
     """True if it uses provisioned mode."""
+    minimum_pollers: Setting[float]
+    """In provisioned mode; the default is AWS's, also in other modes."""
+    maximum_pollers: Setting[float]
+    """In provisioned mode; the default is AWS's, also in other modes."""
     enabled: Setting[bool]
     filtered: Setting[bool]
     """True if it has filter criteria."""
+    filters: Setting[list[Any]]
+    """The list of filters, with functions evaluated; None if there are none."""
     exists: Setting[bool]
     """True if it is deployed, according to its ``Condition``."""
+    asynchronous: Setting[bool]
+    """True if it does not wait for the result of its target, as some pipes do."""
+    stream_settings: tuple[Setting[bool], ...] = ()
+    """Properties that are only for streams and brokers; true if it sets them."""
+    pipe: bool = False
+    """True if it is an EventBridge pipe instead of a mapping."""
+    permissions: Permissions = Permissions()
+    """The permissions of the role that polls the queue: the role of the function, or of the pipe."""
+    poller: str = ""
+    """The name of the resource with that role; empty if it is not in the template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +257,17 @@ class Model:
 
     queues: Mapping[str, Queue] = field(default_factory=dict)
     mappings: tuple[EventMapping, ...] = ()
+    """The event source mappings of Lambda."""
     functions: Mapping[str, Function] = field(default_factory=dict)
     remarks: tuple[NotKnown, ...] = ()
     """Parts of the template that could not be read."""
+    pipes: tuple[EventMapping, ...] = ()
+    """The EventBridge pipes that read a queue."""
+
+    @property
+    def readers(self) -> tuple[EventMapping, ...]:
+        """The mappings and the pipes."""
+        return self.mappings + self.pipes
 
 
 @dataclass(frozen=True, slots=True)

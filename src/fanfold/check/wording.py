@@ -34,11 +34,30 @@ def timeout_of(model: Model, mapping: EventMapping) -> Setting[float]:
     function = function_of(model, mapping)
     if function is not None:
         return function.timeout
-    why = f"{mapping.function_name} is not in this template"
+    why = f"{mapping.function_name} is not {'a function of' if mapping.pipe else 'in'} this template"
     return Setting("Timeout", None, mapping.place, stated=False, unknown=why, subject=f"the function of {mapping.key}")
 
 
+def synchronous(model: Model) -> Iterator[EventMapping]:
+    """Yield the mappings, and the pipes that wait for the result of their target."""
+    for reader in model.readers:
+        if not reader.asynchronous.value:
+            yield reader
+
+
+def refusal(reader: EventMapping) -> str:
+    """Return the effect of a setting that AWS does not accept."""
+    return "EventBridge rejects the pipe" if reader.pipe else "Lambda rejects the mapping"
+
+
+def invoked(model: Model) -> Iterator[Function]:
+    """Yield each function that a mapping invokes, once."""
+    for key in dict.fromkeys(mapping.function for mapping in model.mappings):
+        if key is not None:
+            yield model.functions[key]
+
+
 def consumed(model: Model) -> Iterator[Queue]:
-    """Yield each queue that a mapping reads, once."""
-    for key in dict.fromkeys(mapping.queue for mapping in model.mappings):
+    """Yield each queue that a mapping or pipe reads, once."""
+    for key in dict.fromkeys(reader.queue for reader in model.readers):
         yield model.queues[key]

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.progress import TimeRemainingColumn
 from rich.table import Table
 
-from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB
+from fanfold._base.aws_limits import MANAGED_INSTANCES_MAX_MEMORY_MB
 from fanfold._replay.function import HandlerError, LocalFunction
 from fanfold.bench.accepting_sqs import accepting_queues
 from fanfold.bench.cells import Cell, Sample, Setting
@@ -47,10 +48,11 @@ def bench(
     payload_size: option.PayloadSize = 640,
     downstream_latency: option.DownstreamLatency = None,
     concurrency: option.Concurrency = "1,10,50,100,200",
+    auto: option.Auto = False,
     memory: option.Memory = "128,256,512,1024,1769,3008",
     search: option.Search = False,
     within: option.Within = None,
-    arch: option.Arch = "x86",
+    arch: option.Arch = None,
     prices: option.Prices = None,
     template: option.Template = None,
     function: option.Function = None,
@@ -84,7 +86,7 @@ def bench(
         events=tuple(events or ()), handler=handler, concurrency=concurrency, memory=memory, repeats=repeats,
         seconds=seconds, timeout_seconds=timeout, within_seconds=within, architecture=arch, prices=prices,
         batch_size=batch_size, downstream_latency_ms=downstream_latency, payload_bytes=payload_size, template=template,
-        function=function, present=present, search=search, seed=seed, resume=resume,
+        function=function, present=present, search=search, seed=seed, resume=resume, auto=auto,
     )  # fmt: skip
     _sweep(plan_of(requested, sys.stdin.buffer), files, as_json=as_json)
 
@@ -134,22 +136,25 @@ def _here(plan: Plan, files: Files) -> tuple[Result, bool]:
         def result_of(samples: Sequence[Sample]) -> Result:
             return plan.result(samples, groups.description, consumer=measurer.is_consumer)
 
-        return _swept(plan, files, measurer, result_of)
+        result, interrupted = _swept(plan, files, measurer, result_of)
+        if plan.auto and not interrupted:
+            result = replace(result, adjusting=tuple(map(measurer.adjusting, plan.grid.memories)))
+        return result, interrupted
 
 
 def _with_decorated_concurrency(plan: Plan, environment: dict[str, str]) -> Plan:
     """Return the plan with the present setting, if its concurrency is the one in the handler's decorator."""
-    if plan.present_memory_mb is None:
+    if plan.deployed.memory_mb is None:
         return plan
     with LocalFunction(
         plan.workload.handler,
         timeout_seconds=plan.workload.timeout_seconds,
-        memory_mb=LAMBDA_MAX_MEMORY_MB,
+        memory_mb=MANAGED_INSTANCES_MAX_MEMORY_MB,
         environment=environment,
         quiet=True,
     ) as function:
         concurrency = function.own_concurrency
-    return plan if concurrency is None else plan.with_present(Setting(concurrency, plan.present_memory_mb))
+    return plan if concurrency is None else plan.with_present(Setting(concurrency, plan.deployed.memory_mb))
 
 
 def _deployed(plan: Plan, files: Files) -> tuple[Result, bool]:
@@ -211,7 +216,9 @@ def _environment(plan: Plan) -> Iterator[dict[str, str]]:
     """Yield the handler's environment variables, while the queues and the downstream service run."""
     latency = plan.workload.downstream_latency_ms
     with ExitStack() as running:
-        variables = running.enter_context(accepting_queues())
+        queues = running.enter_context(accepting_queues())
+        urls = dict.fromkeys(plan.deployed.queue_variables, queues["FANFOLD_QUEUE_URL"])
+        variables = {**plan.deployed.variables, **urls, **queues}
         if latency is not None and plan.is_synthetic:
             variables[LATENCY_VARIABLE] = str(latency / 1000)
         elif latency is not None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fanfold._base.aws_limits import LAMBDA_ACCOUNT_CONCURRENCY
+from fanfold._base.aws_limits import (
+    LAMBDA_ACCOUNT_CONCURRENCY,
+    MANAGED_INSTANCES_ENVIRONMENTS,
+    MANAGED_INSTANCES_MAX_ENVIRONMENTS,
+    MAPPING_MAX_MINIMUM_POLLERS,
+    MAPPING_MIN_POLLERS,
+)
+from fanfold._replay.scaling import ManagedInstances, Pollers
+from fanfold._replay.wording import counted
 from fanfold.bench.cells import Cell, Setting
 from fanfold.bench.compare import Comparison, compare
 from fanfold.bench.estimate import (
@@ -31,6 +38,7 @@ from fanfold.bench.estimate import (
 from fanfold.bench.estimate import estimate as estimate_of
 from fanfold.bench.result import Result, read_result
 from fanfold.bench.summary import dollars
+from fanfold.cli import estimate_options as option
 from fanfold.cli import options
 from fanfold.cli.arguments import setting_of
 from fanfold.errors import ConfigurationError
@@ -65,6 +73,21 @@ class Estimated:
         document["trial"]["error"] = self.trial.error
         return json.dumps(document)
 
+    def _instances(self) -> str:
+        """Return a remark on the price of Managed Instances."""
+        if self.backlog.instances is None:
+            return ""
+        if not self.backlog.hourly_price:
+            return "; without the instances, whose price is set with --hourly-price"
+        return f"; with instances for {dollars(self.backlog.hourly_price)} per hour"
+
+    def _tenants(self) -> Iterator[str]:
+        """Yield a line about the quiet tenants of a fair queue."""
+        if self.estimate.quiet_seconds is None:
+            return
+        share, seconds = self.backlog.noisy_share or 0.0, duration(self.estimate.quiet_seconds)
+        yield f"  fair queue: messages of all but the tenant that has sent {share:.0%} of the backlog take {seconds}"
+
     def lines(self) -> list[str]:
         """Return the estimate as lines of text."""
         estimate, backlog, trial = self.estimate, self.backlog, self.trial
@@ -73,11 +96,12 @@ class Estimated:
         total = dollars(estimate.lambda_dollars + estimate.sqs_dollars)
         parts = f"Lambda {dollars(estimate.lambda_dollars)}, SQS {dollars(estimate.sqs_dollars)}"
         basis = f"documented scaling rules and quotas, and on batches measured on {self.where}"
-        conditions = f"{trial.batches} batches, {trial.concurrency} concurrent invocations from the start"
+        conditions = f"{counted(trial.batches, 'batch', 'batches')}, at most {trial.concurrency:,} concurrently"
         lines = [
             f"{backlog.records:,} records with {self.handler} at {self.setting}, {self.rates.records:,} per batch:",
             f"  {time} in {estimate.batches:,} invocations, at most {estimate.concurrency:,} concurrently",
-            f"  {total}: {parts} for bodies of {backlog.record_bytes:,} bytes",
+            f"  {total}: {parts} for bodies of {backlog.record_bytes:,} bytes{self._instances()}",
+            *self._tenants(),
             f"  limiting factor: {estimate.binds} (concurrent invocations: {limits})",
             f"This estimate is based on {basis}. It was not measured on Lambda at this size.",
             f"Error against the simulator ({conditions}): {trial.error:+.1%}.",
@@ -94,34 +118,37 @@ class Estimated:
 
 def estimate(
     result: options.Result,
-    records: float = typer.Option(
-        1e6, min=1, max=1e12, metavar="RECORDS", help="Number of records in the backlog, such as 1e9."
-    ),
-    payload_size: int = typer.Option(640, min=32, max=1_000_000, metavar="BYTES", help="Size of a record's body."),
-    at: str | None = typer.Option(
-        None, metavar="CONCURRENCY:MEMORY", help="Measured setting to use.", show_default="the recommended one"
-    ),
-    maximum_concurrency: int | None = typer.Option(
-        None, min=2, max=1_000, metavar="N", help="MaximumConcurrency of the event source mapping."
-    ),
-    account_concurrency: int = typer.Option(
-        LAMBDA_ACCOUNT_CONCURRENCY,
-        min=1,
-        metavar="N",
-        help="Concurrent invocations that the account can use for this function.",
-    ),
+    records: option.Records = 1e6,
+    payload_size: option.PayloadSize = 640,
+    at: option.At = None,
+    maximum_concurrency: option.MaximumConcurrency = None,
+    account_concurrency: option.AccountConcurrency = LAMBDA_ACCOUNT_CONCURRENCY,
+    minimum_pollers: option.MinimumPollers = None,
+    maximum_pollers: option.MaximumPollers = None,
+    processes: option.Processes = None,
+    environments: option.Environments = MANAGED_INSTANCES_ENVIRONMENTS,
+    maximum_environments: option.MaximumEnvironments = MANAGED_INSTANCES_MAX_ENVIRONMENTS,
+    hourly_price: option.HourlyPrice = 0.0,
+    noisy_share: option.NoisyShare = None,
     as_json: options.Json = False,
 ) -> None:
     """Estimate the time and the cost of a backlog of any size from a result of `fanfold bench`.
 
-    Use it before a large run or a redrive. The time follows from Lambda's documented scaling rules and quotas. The
-    output names the limiting factor, and the errors of the estimate against the simulator and the measurements.
+    Use it before a large run or a redrive. The time follows from Lambda's documented scaling rules and quotas, in
+    standard mode, in provisioned mode (--minimum-pollers, --maximum-pollers), and on Managed Instances (--processes).
+    The output names the limiting factor, and the errors of the estimate against the simulator and the measurements.
     """
+    if maximum_concurrency is not None and (minimum_pollers or maximum_pollers):
+        raise ConfigurationError("--maximum-concurrency does not go with pollers: AWS accepts only one of them")
     backlog = Backlog(
         round(records),
         payload_size,
         maximum_concurrency=maximum_concurrency,
         account_concurrency=account_concurrency,
+        pollers=_pollers(minimum_pollers, maximum_pollers),
+        instances=None if processes is None else ManagedInstances(processes, environments, maximum_environments),
+        hourly_price=hourly_price,
+        noisy_share=noisy_share,
     )
     outcome = estimated(result, backlog, at)
     print(outcome.to_json() if as_json else "\n".join(outcome.lines()))
@@ -141,7 +168,6 @@ def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
     result = read_result(file)
     cell = _cell(result, at, file)
     rates = rates_of(cell, result.samples, result.workload.records)
-    durations = _durations(result, cell)
     return Estimated(
         handler=result.workload.handler,
         setting=cell.setting,
@@ -149,10 +175,18 @@ def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
         rates=rates,
         quotas=tuple(quotas_of(backlog, rates.records)),
         estimate=estimate_of(rates, backlog, result.prices),
-        trial=against_the_simulator(rates, durations, backlog, result.prices),
+        trial=against_the_simulator(rates, backlog),
         held_out=tuple(held_out_errors(cell, result.samples)),
         where=result.workload.where,
     )
+
+
+def _pollers(minimum: int | None, maximum: int | None) -> Pollers | None:
+    """Return the pollers of provisioned mode, with AWS's defaults; None for standard mode."""
+    if minimum is None and maximum is None:
+        return None
+    least = MAPPING_MIN_POLLERS if minimum is None else minimum
+    return Pollers(least, max(least, MAPPING_MAX_MINIMUM_POLLERS) if maximum is None else maximum)
 
 
 def duration(seconds: float) -> str:
@@ -161,11 +195,6 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {name}"
     return f"{seconds:.1f} seconds"
-
-
-def _durations(result: Result, cell: Cell) -> Sequence[float]:
-    samples = [sample for sample in result.samples if sample.setting == cell.setting]
-    return [seconds for sample in samples for seconds in sample.batch_seconds]
 
 
 def _cell(result: Result, at: str | None, file: Path) -> Cell:

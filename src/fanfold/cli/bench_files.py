@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from fanfold._folds.row_files import write_csv
@@ -27,6 +29,7 @@ class Files:
     resumed: Path | None = None
     """The result that is resumed. It is updated, unless the user named a folder."""
     _json: Path | None = field(init=False, default=None)
+    _draws: bool = field(init=False, default=True)
 
     def check(self) -> None:
         """Create the folder, and check that every file can be written.
@@ -42,12 +45,13 @@ class Files:
         for file in (self.csv, self.png, self.html):
             if file is not None:
                 check_writable(file)
-        for file, module, extra, use in (
-            (self.png, "matplotlib", "bench", "drawing"),
-            (self.html, "jinja2", "cli", "an HTML page"),
-        ):
-            if file is not None or self.folder is not None:
-                check_installed(module, extra, use)
+        if self.html is not None or self.folder is not None:
+            check_installed("jinja2", "cli", "an HTML page")
+        if self.png is not None:
+            check_installed("matplotlib", "bench", "drawing")
+        elif self.folder is not None and find_spec("matplotlib") is None:
+            self._draws = False
+            print("bench.png is not drawn: pip install 'fanfold[bench]' draws it", file=sys.stderr)
 
     def save_progress(self, result: Result) -> None:
         """Write the result as measured so far, if the user named a folder or a result to resume."""
@@ -76,7 +80,11 @@ class Files:
         written = []
         for requested, name, write in writers:
             for file in (requested, None if self.folder is None else self.folder / name):
-                if file is not None and (result.samples or name == "bench.json"):
+                if (
+                    file is not None
+                    and (result.samples or name == "bench.json")
+                    and (self._draws or name != "bench.png")
+                ):
                     with writing(file):
                         write(file)
                     written.append(file)

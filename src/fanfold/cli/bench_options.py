@@ -8,6 +8,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from fanfold._base.aws_limits import MANAGED_INSTANCES_MAX_TIMEOUT_SECONDS
+
 _workload = partial(Option, rich_help_panel="Workload")
 _present = partial(Option, rich_help_panel="Present setting")
 _settings = partial(Option, rich_help_panel="Settings to measure")
@@ -34,7 +36,11 @@ Handler = Annotated[
 BatchSize = Annotated[
     int | None,
     _workload(
-        help="Records in a batch.", min=1, max=10_000, metavar="N", show_default="as saved; 1000 synthetic records"
+        help="Records in a batch.",
+        min=1,
+        max=10_000,
+        metavar="N",
+        show_default="that of --template; as saved; 1000 synthetic records",
     ),
 ]
 PayloadSize = Annotated[
@@ -52,6 +58,10 @@ DownstreamLatency = Annotated[
 Concurrency = Annotated[
     str, _settings(help="Values of FANFOLD_CONCURRENCY: handlers that run concurrently.", metavar="N,N,…")
 ]
+Auto = Annotated[
+    bool,
+    _settings("--auto", help="Also measure a concurrency limit that adjusts itself, once for each memory."),
+]
 Memory = Annotated[
     str, _settings(help="Function memory. CPU is proportional: 1,769 MB is one vCPU.", metavar="MB,MB,…")
 ]
@@ -63,14 +73,23 @@ Within = Annotated[
     _settings(help="Recommend only settings that process a batch within this time.", min=0.001, metavar="SECONDS"),
 ]
 Arch = Annotated[
-    str, _settings(help="Architecture whose prices apply. Measurements use this machine.", metavar="x86|arm")
+    str | None,
+    _settings(
+        help="Architecture whose prices apply. Measurements use this machine.",
+        metavar="x86|arm",
+        show_default="that of --template, or x86",
+    ),
 ]
 Prices = Annotated[
     Path | None, _settings(help="Custom prices, in the format of prices.json in fanfold/_base.", metavar="FILE")
 ]
 Template = Annotated[
     Path | None,
-    _present(help="Read the present setting of --function from this SAM or CloudFormation template.", metavar="FILE"),
+    _present(
+        help="Read the present setting of --function, its batch size, architecture, and environment variables from "
+        "this SAM or CloudFormation template.",
+        metavar="FILE",
+    ),
 ]
 Function = Annotated[
     str | None,
@@ -85,7 +104,10 @@ Repeats = Annotated[
     int, _sampling(help="Samples of each cell. Use 9 for handlers that compute.", min=1, max=100, metavar="N")
 ]
 Seconds = Annotated[float, _sampling(help="Minimum duration of a sample.", min=0.1, max=600, metavar="SECONDS")]
-Timeout = Annotated[float, _sampling(help="Maximum duration of a batch.", min=1, max=900, metavar="SECONDS")]
+Timeout = Annotated[
+    float,
+    _sampling(help="Maximum duration of a batch.", min=1, max=MANAGED_INSTANCES_MAX_TIMEOUT_SECONDS, metavar="SECONDS"),
+]
 Seed = Annotated[int, _sampling(help="Seed of the order in which cells are measured.", metavar="N")]
 Resume = Annotated[Path | None, _sampling(help="Resume this JSON result of the same sweep.", metavar="FILE")]
 AsJson = Annotated[bool, _output("--json", help="Print one JSON document instead of tables.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.text import Text
 from fanfold import __version__
 from fanfold.check.report import as_json, as_sarif, counts
 from fanfold.check.rules import BY_ID, RULES, page
-from fanfold.check.run import Report, check_template
+from fanfold.check.run import Report, Unreadable, check_templates
 from fanfold.check.values import Finding, Severity
 from fanfold.cli.arguments import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
@@ -36,7 +37,8 @@ def check(
     templates: list[Path] = typer.Argument(
         None,
         metavar="TEMPLATE",
-        help="SAM or CloudFormation templates in YAML or JSON, including those of `cdk synth`.",
+        help="SAM or CloudFormation templates in YAML or JSON, the folder cdk.out of `cdk synth`, or plans of "
+        "Terraform as JSON (`terraform show -json`).",
     ),
     parameter: list[str] = typer.Option(
         [],
@@ -69,7 +71,8 @@ def check(
     determined from the template, such as a queue of another stack, the output reports it as not known; it is not a
     finding. The command calls no AWS service.
 
-    Exit code: 1 if there are findings of at least the severity of --fail-on, 2 if a template cannot be read.
+    Exit code: 1 if there are findings of at least the severity of --fail-on, 2 if a template cannot be read. The
+    others are checked anyway.
     """
     if rules:
         show_rules(Console())
@@ -81,19 +84,29 @@ def check(
         raise ConfigurationError("TEMPLATE is required. Run `fanfold check template.yaml`")
     chosen = _form(form, as_json_too=json_form, as_sarif_too=sarif_form)
     ignored = {_rule(name) for name in ignore}
-    reports = _reports(templates, parameters_of(parameter), ignored)
+    reports, unreadable = check_templates(templates, parameters=parameters_of(parameter), ignore=ignored)
     if chosen is Form.JSON:
-        print(json.dumps(as_json(reports), default=str))
+        print(json.dumps(as_json(reports, unreadable), default=str))
     elif chosen is Form.SARIF:
-        print(json.dumps(as_sarif(reports, __version__), default=str))
+        print(json.dumps(as_sarif(reports, __version__, unreadable), default=str))
     else:
         _show(reports, Console())
+    if unreadable:
+        _fail_unreadable(unreadable)
     if any(report.fails(fail_on) for report in reports):
         _fail(reports)
 
 
 def _fail(reports: Sequence[Report]) -> None:
     raise FanfoldError(f"{_counted(counts(reports))}. Run `fanfold check --explain RULE` for the reason and the fix")
+
+
+def _fail_unreadable(unreadable: Sequence[Unreadable]) -> None:
+    """Print one line for each template that could not be checked, and exit with code 2."""
+    *others, last = unreadable
+    for failed in others:
+        print("fanfold:", " ".join(failed.why.split()), file=sys.stderr)
+    raise ConfigurationError(last.why)
 
 
 def _counted(numbers: dict[str, int]) -> str:
@@ -103,10 +116,6 @@ def _counted(numbers: dict[str, int]) -> str:
         if numbers[severity]
     ]
     return ", ".join(parts)
-
-
-def _reports(templates: Sequence[Path], parameters: dict[str, str], ignored: set[str]) -> list[Report]:
-    return [check_template(template, parameters=parameters, ignore=ignored) for template in templates]
 
 
 def _form(form: Form, *, as_json_too: bool, as_sarif_too: bool) -> Form:
@@ -174,8 +183,10 @@ def _show_not_known(report: Report, console: Console) -> None:
 
 
 def _show_end(report: Report, console: Console) -> None:
-    mappings = f"{report.mappings} SQS mapping{'s' if report.mappings != 1 else ''}"
-    line = _total(counts([report]), f"{report.template}: {mappings}")
+    readers = f"{report.mappings} SQS mapping{'s' if report.mappings != 1 else ''}"
+    if report.pipes:
+        readers += f" and {report.pipes} pipe{'s' if report.pipes != 1 else ''}"
+    line = _total(counts([report]), f"{report.template}: {readers}")
     console.print(line, markup=False, highlight=False, soft_wrap=True)
     if report.defaults:
         names = ", ".join(f"{name}={value}" for name, value in sorted(report.defaults.items()))

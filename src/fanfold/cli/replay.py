@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import TimeElapsedColumn
-from rich.table import Table
 
 from fanfold._base.aws_limits import (
     MAPPING_MAX_BATCH_SIZE,
@@ -22,17 +20,24 @@ from fanfold._base.aws_limits import (
 )
 from fanfold._base.operating_system import MEMORY_NOT_REPORTED, reports_memory
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
+from fanfold._replay.env_vars import read_env_vars
 from fanfold._replay.events import SavedEvent, read_events
+from fanfold._replay.explain import explain
 from fanfold._replay.function import HandlerError
-from fanfold._replay.replay import ReplayOptions, explain, replay
-from fanfold._replay.timeline import durations, text_timeline
+from fanfold._replay.options import Replayed, ReplayOptions
+from fanfold._replay.outage import DEFAULT_ERROR, Outage, check_error
+from fanfold._replay.replay import replay
+from fanfold._replay.wording import counted
 from fanfold.cli import replay_options as option
-from fanfold.cli.arguments import check_page, writing
+from fanfold.cli.arguments import check_page, parameters_of, writing
 from fanfold.cli.options import Json
+from fanfold.cli.replay_screen import show_replay
 from fanfold.cli.show import progress_bar
 from fanfold.errors import ConfigurationError, FanfoldError
 
-_ENDS = ("deleted", "dead-lettered", "left", "lost")
+_ENDS = ("deleted", "dead-lettered", "left", "lost", "filtered")
+_CONCURRENCY = 5
+"""Concurrent invocations, if nothing else determines them."""
 _FLAGS = {
     "function_timeout": ("--timeout", " s"),
     "memory_mb": ("--memory", " MB"),
@@ -50,10 +55,6 @@ _KINDS = {
     "report_batch_item_failures": {True: "[ReportBatchItemFailures]"},
 }
 
-_MAX_ROWS = 40
-_MAX_DELIVERIES = 12
-_STYLES = {"deleted": "green", "dead-lettered": "yellow", "lost": "bold red", "in the queue": "cyan"}
-
 
 def replay_events(
     events: option.Events,
@@ -61,10 +62,17 @@ def replay_events(
     until_empty: option.UntilEmpty = True,
     repeat: option.Repeat = 1,
     duplicates: option.Duplicates = 0.0,
+    outage: option.Outage = None,
+    outage_share: option.OutageShare = 1.0,
+    outage_error: option.OutageError = DEFAULT_ERROR,
     seed: option.Seed = 0,
+    real_idempotency: option.RealIdempotency = False,
     runtime_client: option.RuntimeClient = False,
+    concurrent_invocations: option.ConcurrentInvocations = None,
     template: option.Template = None,
     function: option.Function = None,
+    parameter: option.Parameter = None,
+    env_vars: option.EnvVars = None,
     batch_size: option.BatchSize = None,
     window: option.Window = None,
     concurrency: option.Concurrency = None,
@@ -83,7 +91,8 @@ def replay_events(
     Use it to reproduce a failure, or to test how a handler reacts to retries, timeouts and duplicates. The queue, the
     mapping and the clock are simulated: batches, visibility, redelivery, receive counts, dead letters, FIFO order. The
     handler runs for real, in a separate process that is killed if it exceeds its timeout or memory. Its SQS calls for
-    the replayed messages go to the simulated queue; all its other calls are real.
+    the replayed messages go to the simulated queue, and its idempotency keys stay in memory; all its other calls are
+    real.
 
     Exit code: 1 if a message was lost or dead-lettered, unless --expect allows it.
     """
@@ -93,31 +102,51 @@ def replay_events(
         "max_receive_count": max_receive_count, "visibility_timeout": visibility_timeout,
         "maximum_concurrency": concurrency, "fifo": fifo,
     }  # fmt: skip
-    flags = {"duplicates": duplicates, "seed": seed, "until_empty": until_empty, "runtime_client": runtime_client}
+    flags = {
+        "duplicates": duplicates, "seed": seed, "until_empty": until_empty, "runtime_client": runtime_client,
+        "concurrent_invocations": concurrent_invocations or 1, "real_idempotency": real_idempotency,
+        "outage": _outage(outage, outage_share, outage_error),
+    }  # fmt: skip
     expected = _expected(expect or [])
     check_page(html)
-    deployed = _from_template(template, function)
+    deployed = _from_template(template, function, parameter or [])
+    variables = {} if env_vars is None else read_env_vars(env_vars, function)
     options = _options(specified, deployed.values, saved, flags)
-    for line in (*_undetermined(deployed, specified, options), *_unmeasured()):
+    notes = [event.note for event in saved if event.note]
+    for line in (*notes, *_undetermined(deployed, specified, options, variables), *_unmeasured()):
         print("fanfold:", line, file=sys.stderr)
-    document = _replayed(handler, _repeated(saved, repeat), options)
+    everything = Replayed(
+        handler, _repeated(saved, repeat), options, deployed.patterns, {**deployed.variables, **variables}
+    )
+    document = _replayed(everything)
     _report(document, explain_id, html, as_json=as_json)
     _check(document["summary"], expected)
 
 
-def _replayed(handler: str, sent: Sequence[SavedEvent], options: ReplayOptions) -> dict[str, Any]:
-    messages = sum(len(event.records) for event in sent)
+def _replayed(replayed: Replayed) -> dict[str, Any]:
+    messages = sum(len(event.records) for event in replayed.events)
     try:
         with progress_bar("messages ended", messages, TimeElapsedColumn()) as update:
 
             def show_progress(deliveries: int, left: int, dead: int) -> None:
-                text = f"messages ended [dim]{deliveries} deliveries, {dead} dead letters[/dim]"
+                text = (
+                    f"messages ended [dim]{counted(deliveries, 'delivery', 'deliveries')}, {dead} dead-lettered[/dim]"
+                )
                 update(completed=max(0, messages - left), description=text)
 
-            return replay(handler, sent, options, progress=show_progress)
+            return replay(replayed, progress=show_progress)
     except HandlerError as error:
         print(error.traceback, end="", file=sys.stderr)
         raise ConfigurationError(str(error)) from error
+
+
+def _outage(seconds: float | None, share: float, error: str) -> Outage | None:
+    if seconds is not None:
+        check_error(error)
+        return Outage(seconds, share, error)
+    if share != 1 or error != DEFAULT_ERROR:
+        raise ConfigurationError("--outage-share and --outage-error describe an outage: add --outage SECONDS")
+    return None
 
 
 def _options(
@@ -129,6 +158,12 @@ def _options(
     chosen = {**from_template, **{name: value for name, value in specified.items() if value is not None}}
     arns = [str(record.get("eventSourceARN", "")) for event in saved for record in event.records]
     chosen.setdefault("fifo", arns[0].endswith(".fifo"))
+    if specified.get("maximum_concurrency") is not None:
+        chosen = {name: value for name, value in chosen.items() if name not in {"pollers", "scales"}}
+    scaled = chosen.keys() & {"pollers", "scales"}
+    chosen.setdefault(
+        "maximum_concurrency", None if scaled else max(_CONCURRENCY, flags.get("concurrent_invocations", 1))
+    )
     small = MAPPING_MAX_UNWINDOWED_BATCH
     if "batch_size" not in chosen:
         largest = max(len(event.records) for event in saved)
@@ -142,22 +177,32 @@ def _options(
     return ReplayOptions(**chosen, **flags)
 
 
-def _from_template(template: Path | None, function: str | None) -> DeployedSettings:
+def _from_template(template: Path | None, function: str | None, parameters: Sequence[str]) -> DeployedSettings:
     if template is None and function is None:
+        if parameters:
+            raise ConfigurationError("--parameter sets a parameter of a template: add --template and --function")
         return DeployedSettings()
     if template is None or function is None:
         missing = "--function with the function's logical id" if function is None else "--template with its template"
         raise ConfigurationError(f"--template and --function go together: add {missing}")
-    return deployed_settings(template, function)
+    return deployed_settings(template, function, parameters_of(parameters))
 
 
-def _undetermined(deployed: DeployedSettings, specified: Mapping[str, Any], options: ReplayOptions) -> Iterator[str]:
+def _undetermined(
+    deployed: DeployedSettings,
+    specified: Mapping[str, Any],
+    options: ReplayOptions,
+    variables: Collection[str] = (),
+) -> Iterator[str]:
     """Yield a line for each setting that neither the template nor the user specifies, with the value used instead."""
     for name, line in deployed.undetermined.items():
         if specified.get(name) is None:
             flag, unit = _FLAGS[name]
             value = _KINDS.get(name, {}).get(getattr(options, name)) or f"{getattr(options, name):g}{unit}"
             yield f"{line}; {value} is used instead{flag and f', {flag} sets it'}"
+    for name, line in deployed.unknown_variables.items():
+        if name not in variables:
+            yield f"{line}; it is not set, --env-vars sets it"
     yield from deployed.remarks
 
 
@@ -172,7 +217,7 @@ def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:
     sent = list(saved)
     for time in range(2, times + 1):
         for event in saved:
-            records = [{**record, "messageId": f"{record['messageId']}-{time}"} for record in event.records]
+            records = [{**record, "messageId": f"{time}-{record['messageId']}"} for record in event.records]
             sent.append(SavedEvent(f"{event.name} ({time})", records))
     return sent
 
@@ -188,7 +233,7 @@ def _report(document: Mapping[str, Any], explain_id: str | None, html: Path | No
     elif explain_id is not None:
         print(explain(document, explain_id))
     else:
-        _show(document, Console(), html)
+        show_replay(document, Console(), html)
 
 
 def _expected(texts: Sequence[str]) -> dict[str, int]:
@@ -210,88 +255,3 @@ def _check(summary: Mapping[str, int], expected: Mapping[str, int]) -> None:
     wrong = [f"{actual[end]} {end}, {count} expected" for end, count in all_expected.items() if actual[end] != count]
     if wrong:
         raise FanfoldError("; ".join(wrong))
-
-
-def _show(document: Mapping[str, Any], console: Console, html: Path | None) -> None:
-    """Print the deliveries with their verdicts, a timeline of handlers, the messages, and the totals."""
-    console.print(_deliveries(document))
-    first = next((delivery for delivery in document["deliveries"] if delivery["measured"]["spans"]), None)
-    if first is not None:
-        console.print(f"\nmeasured timeline of delivery {first['number']}", style="bold")
-        console.print(text_timeline(first, document["messages"], width=min(100, console.width)), markup=False)
-    console.print()
-    console.print(_messages(document["messages"], durations(document)))
-    _show_totals(document, console, html)
-
-
-def _deliveries(document: Mapping[str, Any]) -> Table:
-    deliveries = document["deliveries"]
-    table = Table(title=_counted("deliveries", len(deliveries), _MAX_DELIVERIES), title_justify="left")
-    for name, justify in (("#", "right"), ("at s", "right"), ("records", "right"), ("verdict", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type] # a literal of rich
-    for name in ("took s", "in flight", "left s", "peak MB"):
-        table.add_column(name, justify="right")
-    for delivery in deliveries[:_MAX_DELIVERIES]:
-        measured, verdict = delivery["measured"], delivery["verdict"]
-        left = measured["remaining_ms"]
-        table.add_row(
-            str(delivery["number"]),
-            f"{delivery['began_at']:g}",
-            f"{len(delivery['messages']):,}",
-            f"{verdict['kind']}: {escape(verdict['reason'])}",
-            f"{measured['seconds']:.3f}",
-            _cell(measured["most_in_flight"]),
-            "-" if left is None else f"{left / 1000:.1f}",
-            _cell(measured["peak_memory_mb"]),
-        )
-    return table
-
-
-def _messages(messages: Sequence[Mapping[str, Any]], took_ms: Mapping[int, float]) -> Table:
-    """Return a table of the messages. Those that did not succeed on the first receive come first."""
-    order = sorted(
-        messages, key=lambda message: (message["end"] == "deleted" and message["receives"] <= 1, message["number"])
-    )
-    table = Table(title=_counted("messages", len(messages), _MAX_ROWS), title_justify="left")
-    for name in ("message", "end", "last outcome", "error"):
-        table.add_column(name, overflow="fold", no_wrap=name == "end")
-    for name in ("receives", "took ms"):
-        table.add_column(name, justify="right")
-    for message in order[:_MAX_ROWS]:
-        style, number = _STYLES.get(message["end"], ""), message["number"]
-        table.add_row(
-            escape(message["id"]),
-            f"[{style}]{message['end']}[/]",
-            message["outcome"] or "-",
-            escape(message["error"] or "-"),
-            str(message["receives"]),
-            f"{took_ms[number]:.1f}" if number in took_ms else "-",
-        )
-    return table
-
-
-def _show_totals(document: Mapping[str, Any], console: Console, html: Path | None) -> None:
-    summary, measured = document["summary"], document["measured"]
-    peak = f", at most {measured['peak_memory_mb']:g} MB" if measured["peak_memory_mb"] is not None else ""
-    console.print(
-        f"[bold]{summary['messages']:,} messages[/bold]: {summary['deleted']:,} deleted, "
-        f"{summary['dead_lettered']:,} dead-lettered, {summary['left']:,} in the queue, {summary['lost']:,} lost; "
-        f"{summary['receives']:,} receives in {summary['deliveries']:,} deliveries, {measured['seconds']:.1f} s{peak}"
-    )
-    for letter in document["dead_letters"][:5]:
-        console.print(f"  dead letter {letter['id']}: {letter['reason']}", markup=False)
-    if not document["consumer"]:
-        console.print(
-            "  this handler is not a fanfold consumer: for single records, only the batch response is known",
-            style="dim",
-        )
-    if html is not None:
-        console.print(f"  HTML page: {html}", markup=False)
-
-
-def _counted(noun: str, number: int, most: int) -> str:
-    return f"{number:,} {noun}" + (f", {most} shown" if number > most else "")
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else f"{value}"

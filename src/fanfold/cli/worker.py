@@ -50,7 +50,7 @@ def worker(
 ) -> None:
     """Run a consumer outside Lambda.
 
-    Use it for handlers that run longer than 15 minutes, or on machines that you already have. The worker extends the
+    Use it for handlers that run longer than 30 minutes, or on machines that you already have. The worker extends the
     visibility timeout of messages in flight and deletes them after success. A failed message is redelivered after its
     backoff. A rejected message is sent to FANFOLD_DEAD_LETTER_QUEUE_URL with the reason. Logs go to stderr.
 

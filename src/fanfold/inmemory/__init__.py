@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from fanfold._ports.backend import Backend
 from fanfold.inmemory.ledger import InMemoryLedger
-from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
+from fanfold.inmemory.queue import InMemoryQueue, QueuedMessage
+from fanfold.inmemory.settler import InMemorySettler
 from fanfold.inmemory.store import InMemoryStore
 from fanfold.inmemory.tables import InMemoryEntries, InMemoryItems, InMemoryTables
 

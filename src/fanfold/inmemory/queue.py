@@ -19,10 +19,9 @@ from typing import Any
 import anyio
 
 from fanfold._base import aws_limits
-from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
-from fanfold._base.record import Record
 from fanfold._ports.queue import Message, Received, Refusal
 from fanfold.errors import ServiceError
+from fanfold.inmemory.fair_order import FairOrder
 
 _POLL_SECONDS = 0.005
 _DUPLICATE_SECONDS = 0.001
@@ -94,8 +93,10 @@ class QueuedMessage:
 class InMemoryQueue:
     """An in-memory queue with visibility timeout, redelivery, and dead-letter queue.
 
-    A standard queue delivers the message that has been visible longest first. The time of a receive depends on the
-    number of messages received, not on the length of the queue; for a FIFO queue, on the number of groups.
+    A standard queue delivers the message that has been visible longest first. If its messages have groups, it is a fair
+    queue: messages of noisy groups come after those of others, by the rules in ``inmemory.fairness``. The time of a
+    receive depends on the number of messages received, not on the length of the queue; for FIFO and fair queues, on the
+    number of groups.
 
     Args:
         visibility_timeout: Visibility timeout in seconds.
@@ -141,6 +142,7 @@ class InMemoryQueue:
         self._by_handle: dict[str, QueuedMessage] = {}
         self._order: list[tuple[float, int]] = []
         self._groups: dict[str, dict[int, QueuedMessage]] = {}
+        self._fair: FairOrder | None = None
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -189,8 +191,20 @@ class InMemoryQueue:
         self._messages[message.number] = message
         if self.fifo:
             self._groups.setdefault(message.group, {})[message.number] = message
+        elif message.group:
+            self._make_fair().loads.sent(message.group, self._clock())
         self._set_visible_at(message, message.visible_at)
         return message
+
+    def _make_fair(self) -> FairOrder:
+        """Return the fair order, which exists from the first message with a group on."""
+        if self._fair is None:
+            self._fair = FairOrder(self._is_current)
+            for message in self._messages.values():
+                self._fair.push(message.group, (message.visible_at, message.number))
+                if message.visible_at > self._clock() and message.handle:
+                    self._fair.loads.received(message.number, "", message.received_at, message.visible_at)
+        return self._fair
 
     def take(self, max_messages: int) -> list[QueuedMessage]:
         """Receive up to ``max_messages`` visible messages, which start their visibility timeout."""
@@ -216,6 +230,7 @@ class InMemoryQueue:
         message.receive_count -= 1
         self._by_handle.pop(message.handle, None)
         message.handle = ""
+        self._end_flight(message)
         self._set_visible_at(message, self._clock())
 
     def remove(self, handle: str) -> bool:
@@ -243,6 +258,8 @@ class InMemoryQueue:
         if visible_at > message.received_at + aws_limits.SQS_MAX_VISIBILITY_SECONDS:
             return False
         self._set_visible_at(message, visible_at)
+        if self._fair is not None:
+            self._fair.loads.changed(message.number, visible_at)
         message.history.append(f"visibility timeout set to {seconds:g} s by the handler")
         return True
 
@@ -250,6 +267,7 @@ class InMemoryQueue:
         """Remove messages from the queue, in flight or not; ``discard(messages())`` removes all."""
         for message in messages:
             del self._messages[message.number]
+            self._end_flight(message)
             self._by_handle.pop(message.handle, None)
             message.visible_at = math.inf
             if self.fifo:
@@ -271,6 +289,11 @@ class InMemoryQueue:
         return max(0.0, self.next_visible_at() - self._clock())
 
     def _visible(self, max_messages: int) -> list[QueuedMessage]:
+        if self._fair is not None and (noisy := self._fair.loads.noisy(self._clock())):
+            fair_numbers = self._fair.pop(max_messages, self._clock(), noisy)
+            if self._reordered:
+                self._rng.shuffle(fair_numbers)
+            return [self._messages[number] for number in fair_numbers]
         candidates = max_messages * _REORDERING_FACTOR if self._reordered else max_messages
         visible: dict[int, float] = {}
         while self._order and self._order[0][0] <= self._clock() and len(visible) < candidates:
@@ -313,6 +336,12 @@ class InMemoryQueue:
             else:
                 message.lost_deletions += 1
         self._set_visible_at(message, now + timeout)
+        if self._fair is not None:
+            self._fair.loads.received(message.number, message.group, now, message.visible_at)
+
+    def _end_flight(self, message: QueuedMessage) -> None:
+        if self._fair is not None:
+            self._fair.loads.ended(message.number, self._clock())
 
     def _move(self, message: QueuedMessage) -> None:
         """Move a message that was received too often to the dead-letter queue; without one, drop it."""
@@ -327,43 +356,12 @@ class InMemoryQueue:
         message.visible_at = at
         if not self.fifo:
             heapq.heappush(self._order, (at, message.number))
+        if self._fair is not None:
+            self._fair.push(message.group, (at, message.number))
 
     def _is_current(self, entry: tuple[float, int]) -> bool:
         message = self._messages.get(entry[1])
         return message is not None and message.visible_at == entry[0]
-
-
-class InMemorySettler:
-    """A settler on in-memory queues. A consumer's ``settler`` setting takes an instance as is."""
-
-    def __init__(self, queue: InMemoryQueue, dead_letter_queue: InMemoryQueue | None = None) -> None:
-        self._queue = queue
-        self._dead_letter_queue = dead_letter_queue
-
-    async def __call__(self) -> InMemorySettler:
-        """Return this settler."""
-        return self
-
-    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        """Set the visibility timeouts of messages, from now; return the entries that SQS would refuse."""
-        accepted = [self._queue.change_visibility(record.receipt_handle, seconds) for record, seconds in changes]
-        reason = "the message is not in flight, or the visibility timeout ends over 12 hours after the receive"
-        return [
-            Refusal(position, reason, final=True) for position, is_accepted in enumerate(accepted) if not is_accepted
-        ]
-
-    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        """Send messages with their reasons to the dead-letter queue; refuse all if there is none."""
-        if self._dead_letter_queue is None:
-            reason = "there is no dead-letter queue"
-            return [Refusal(position, reason, final=True) for position in range(len(rejects))]
-        for record, reason in rejects:
-            reason_value = {"dataType": "String", "stringValue": reason_attribute(record, reason)}
-            sent = {name: value for name, value in record.attributes.items() if name != "ApproximateReceiveCount"}
-            attributes = {**record.message_attributes, ATTRIBUTE: reason_value}
-            dead_letter = {**record.raw, "attributes": sent, "messageAttributes": attributes}
-            self._dead_letter_queue.put(dead_letter).history.append(f"rejected by the handler: {reason}")
-        return []
 
 
 def _record_of(message: Message, *, fifo: bool) -> dict[str, Any]:

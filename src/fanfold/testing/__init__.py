@@ -24,6 +24,7 @@ from fanfold._base.sample_events import (
     make_s3_record,
     make_sns_record,
 )
+from fanfold._replay.scaling import ManagedInstances, Pollers
 from fanfold._replay.simulator import Simulator
 from fanfold.testing.delivery import deliver
 from fanfold.testing.faults import Faulty, Ok, Partial, Throttled
@@ -31,9 +32,11 @@ from fanfold.testing.faults import Faulty, Ok, Partial, Throttled
 __all__ = [
     "FakeContext",
     "Faulty",
+    "ManagedInstances",
     "ManualClock",
     "Ok",
     "Partial",
+    "Pollers",
     "Simulator",
     "Throttled",
     "deliver",

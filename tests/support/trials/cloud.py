@@ -26,7 +26,7 @@ from fanfold._base.backoff import jitter_from
 from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message, Refusal, Settler
 from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Returned, judge
-from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
+from fanfold.inmemory import InMemoryQueue, InMemorySettler, QueuedMessage
 from fanfold.testing import ManualClock, make_record
 from trials.faults import (
     HERE,

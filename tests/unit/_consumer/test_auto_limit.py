@@ -52,7 +52,7 @@ STEADY = Learned(limit=20.0, slow_start=False, base=0.02, latency=0.02, drain_at
     [({}, None, 10), ({"maximum": 4}, None, 4), ({"minimum": 30}, None, 30), ({"minimum": 30}, 12, 12), ({}, 0, 1)],
 )
 def test_the_limit_starts_at_ten_within_its_bounds(bounds: dict[str, int], maximum: int | None, workers: int):
-    """What the process allows is a bound, too."""
+    """The limits of the process are bounds, too."""
     assert AutoLimit(Auto(**bounds), maximum=maximum).workers == workers
 
 

@@ -277,8 +277,8 @@ def test_a_rate_that_has_grown_too_far_is_cut():
 
 def test_a_second_pause_soon_after_the_first_one_measures_again():
     """The rate is not yet tight, and the pause is longer than the time of the calls."""
-    again = refused(STEADY._replace(rate=100.0, rate_at=1.0), retry_after=3.0, successes=40)
-    assert (again.rate, again.is_tight) == (pytest.approx(20), True)
+    second = refused(STEADY._replace(rate=100.0, rate_at=1.0), retry_after=3.0, successes=40)
+    assert (second.rate, second.is_tight) == (pytest.approx(20), True)
 
 
 def test_a_rate_far_above_the_need_is_forgotten():
@@ -303,6 +303,7 @@ def test_a_low_limit_does_not_grow_by_idle_time():
     low = STEADY._replace(limit=3.0)
     assert after_idle(low, 10_000) is low
     assert after_idle(Learned(limit=40, target=90.0), 600).target == 90
+    assert after_idle(STEADY._replace(minimum=30.0), 10_000).limit == 30
 
 
 def test_idle_time_ends_a_drain():

@@ -1,6 +1,7 @@
 """``processes=``: a ``def`` handler in worker processes, from the decorator to the response."""
 
-import gc
+import io
+import json
 import logging
 import os
 import signal
@@ -16,9 +17,13 @@ import fanfold
 import process_app
 from batches import fifo_event, ids, kinds
 from fanfold import Done, Failed, NotStarted, Rejected, Retrying
-from fanfold._consumer.process_pool import ProcessPool
+from fanfold._base.operating_system import peak_resident_bytes
 from fanfold.errors import ConfigurationError, WorkerProcessError
+from fanfold.idempotency import Idempotency
+from fanfold.inmemory import InMemoryEntries
+from fanfold.observers import BatchCallbacks
 from fanfold.testing import make_context, make_event
+from idempotent import opening
 
 NOTHING = {"do": "nothing"}
 
@@ -46,10 +51,6 @@ def _ends_processes() -> Iterator[None]:
         consumer.close()
 
 
-def pools() -> list[ProcessPool]:
-    return [found for found in gc.get_objects() if isinstance(found, ProcessPool)]
-
-
 # --- What a handler returns or raises.
 
 
@@ -69,7 +70,7 @@ def test_values_are_returned_if_something_reads_them():
 
 
 def test_a_value_that_cannot_be_sent_fails_its_record():
-    """The error says so."""
+    """The error states it."""
     (outcome,) = run(process_app.handler, do("return a function")).outcomes
     assert isinstance(outcome, Failed)
     assert str(outcome.error).startswith("the handler returned a value that cannot be sent to the consumer:")
@@ -159,6 +160,17 @@ def test_log_records_go_to_the_handlers_of_the_consumer_with_the_id_of_their_mes
         logging.getLogger("process_app").removeHandler(noting)
     assert seen == [("order x", "x", {"message_id": "message-0"})]
     assert "order x" in caplog.text
+
+
+def test_loggers_of_powertools_write_in_the_process_of_the_consumer_once_and_with_its_keys(monkeypatch):
+    """Their formatter knows the request id there."""
+    stream = io.StringIO()
+    monkeypatch.setattr(process_app.powertools.registered_handler, "stream", stream)
+    process_app.powertools.append_keys(request="id of the request")
+    run(process_app.handler, do("log with Powertools", "x"))
+    (line,) = stream.getvalue().splitlines()
+    document = json.loads(line)
+    assert (document["message"], document["shop"], document["request"]) == ("order", "x", "id of the request")
 
 
 def test_what_a_handler_prints_is_printed_in_whole_lines(capfd):
@@ -295,6 +307,35 @@ def test_rate_limits_and_tenants_hold_with_processes():
     """Each of their records is sent alone."""
     changes: dict[str, Any] = {"starts_per_second": 1000, "tenant": "do", "tenant_concurrency": 1}
     assert kinds(run(process_app.handler, *[NOTHING] * 10, **changes)) == [Done] * 10
+
+
+def test_a_message_that_is_done_does_not_run_again_and_one_that_was_not_started_does():
+    """Idempotency stays in the process of the consumer. A record that waits for a process has no claim at the end."""
+    entries = InMemoryEntries()
+    settings: dict[str, Any] = {"idempotency": Idempotency(lambda body: body["key"], open_entries=opening(entries))}
+    run(process_app.one, NOTHING)  # the process is ready
+    consumer = process_app.one.with_settings(**settings, deadline_margin=1)
+    bodies = [{**NOTHING, "key": 1}, {**do("stick"), "key": 2}, {**do("pid"), "key": 3}]
+    try:
+        assert kinds(consumer.invoke(make_event(*bodies[:1]), make_context(20))) == [Done]
+        assert kinds(consumer.invoke(make_event(*bodies), make_context(3))) == [Done, Failed, NotStarted]
+        assert kinds(consumer.invoke(make_event(bodies[0], bodies[2]), make_context(20))) == [Done, Done]
+    finally:
+        consumer.close()
+
+
+def test_observers_see_what_processes_return():
+    """They are in the process of the consumer."""
+    seen: list[Any] = []
+
+    class Seeing:
+        def batch_started(self, records: Any, batch: Any) -> BatchCallbacks:
+            return BatchCallbacks(batch_ended=lambda ended: seen.extend([*ended.outcomes, ended.peak_memory_bytes]))
+
+    run(process_app.handler, do("return", 1), do("die"), observers=[Seeing()])
+    assert [type(outcome) for outcome in seen[:-1]] == [Done, Failed]
+    assert seen[0].value == 1
+    assert seen[-1] > (peak_resident_bytes() or 0)  # with the memory of the processes
 
 
 # --- Bad input.

@@ -7,32 +7,11 @@ from typing import Any
 
 import pytest
 
+from deployed_template import OPEN, OTHER_MACHINE, filters, redrive, template
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 CORPUS = Path(__file__).parents[2] / "check_corpus"
-FUNCTION = {"Handler": "app.handler", "Runtime": "python3.13", "CodeUri": "src"}
-OPEN = {"Ref": "Open"}
-
-
-def template(
-    *, queue: Any = None, function: Any = None, event: Any = None, globals_: Any = None, **resources: Any
-) -> dict[str, Any]:
-    """Return a template of a queue and a SAM function that it invokes."""
-    properties = {"Queue": {"Fn::GetAtt": ["Jobs", "Arn"]}} | (event or {})
-    events = {"Jobs": {"Type": "SQS", "Properties": properties}}
-    return {
-        "Transform": "AWS::Serverless-2016-10-31",
-        "Globals": {"Function": globals_ or {}},
-        "Parameters": {"Open": {"Type": "String"}, "Seconds": {"Type": "Number", "Default": 45}},
-        "Mappings": {"Sizes": {"prod": {"Seconds": 45}}},
-        "Conditions": {"Unknown": {"Fn::Equals": [OPEN, "x"]}, "Known": {"Fn::Not": [{"Fn::Equals": ["a", "b"]}]}},
-        "Resources": {
-            "Jobs": {"Type": "AWS::SQS::Queue", "Properties": queue or {}},
-            "Do": {"Type": "AWS::Serverless::Function", "Properties": FUNCTION | {"Events": events} | (function or {})},
-            **resources,
-        },
-    }
 
 
 @pytest.fixture
@@ -43,10 +22,6 @@ def read(tmp_path: Path) -> Any:
         return deployed_settings(file, name)
 
     return read
-
-
-def redrive(receives: Any) -> dict[str, Any]:
-    return {"RedrivePolicy": {"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead", "maxReceiveCount": receives}}
 
 
 def test_values_that_depend_on_fn_or_are_evaluated():
@@ -66,6 +41,7 @@ def test_settings_that_a_template_omits_have_the_default_of_aws(read: Any):
         "batch_size": 10,
         "window_seconds": 0,
         "report_batch_item_failures": False,
+        "scales": True,
         "visibility_timeout": 30,
         "fifo": False,
     }
@@ -151,10 +127,11 @@ PLAIN = {"Type": "AWS::Lambda::Function", "Properties": {"Timeout": 60, "Reserve
 
 
 def test_a_separate_mapping_is_read_like_a_sam_event(read: Any):
-    """In plain CloudFormation; the lower of reserved and maximum concurrency applies."""
+    """In plain CloudFormation; reserved concurrency and maximum concurrency are two limits."""
     document = template(Plain=PLAIN, Reads=mapping(BatchSize="5", ScalingConfig={"MaximumConcurrency": 9}))
     values = read(document, "Plain").values
-    assert (values["function_timeout"], values["batch_size"], values["maximum_concurrency"]) == (60, 5, 4)
+    names = ("function_timeout", "batch_size", "maximum_concurrency", "reserved_concurrency")
+    assert [values[name] for name in names] == [60, 5, 9, 4]
     assert read(document, "Do").values["batch_size"] == 10, "two functions read one queue, each with its own mapping"
 
 
@@ -245,8 +222,33 @@ def test_a_starting_position_does_not_turn_a_queue_into_another_source(read: Any
 @pytest.mark.parametrize(
     ("changes", "remark"),
     [
-        ({"event": {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}}, "FilterCriteria of Do.Jobs are not applied"),
-        ({"function": {"ReservedConcurrentExecutions": 0}}, "of Do is 0: Lambda does not invoke it, but a replay does"),
+        (
+            {"event": filters('{"body": {"n": [{"wildcard": "*"}]}}')},
+            "FilterCriteria of Do.Jobs cannot be applied, so every message is delivered: body.n of a filter pattern",
+        ),
+        ({"event": filters({"Ref": "Open"})}, "FilterCriteria of Do.Jobs cannot be applied"),
+        (
+            {"event": {"FilterCriteria": OPEN}},
+            "FilterCriteria of Do.Jobs are not known (parameter Open has no",
+        ),
+        (
+            {"event": filters('{"messageAttributes": {"kind": [{"exists": true}]}}')},
+            "FilterCriteria of Do.Jobs filter on 'messageAttributes': SQS filters match on body only",
+        ),
+        (
+            {"function": {"ReservedConcurrentExecutions": 0}},
+            "of Do is 0: Lambda does not invoke it, so every message is dead-lettered without having run",
+        ),
+        (
+            {
+                "function": {
+                    "CapacityProviderConfig": {"PerExecutionEnvironmentMaxConcurrency": 8, "Arn": "arn:aws:lambda:x"}
+                }
+            },
+            "Do runs on Lambda Managed Instances, with 8 processes: --concurrent-invocations N lets",
+        ),
+        ({"function": {"Architectures": [OTHER_MACHINE]}}, f"Architectures of Do is {OTHER_MACHINE}, this machine is"),
+        ({"function": {"Runtime": "python3.8"}}, "Runtime of Do is python3.8, this replay runs Python 3."),
     ],
 )
 def test_a_feature_that_a_replay_does_not_follow_is_reported(read: Any, changes: dict[str, Any], remark: str):

@@ -75,6 +75,62 @@ def test_a_single_value_that_is_not_an_event_is_a_body():
     assert bodies(read('{"order": 7}')) == [['{"order": 7}']]
 
 
+S3_EVENT = {"Records": [{"eventSource": "aws:s3", "s3": {"object": {"key": "a.csv"}}}]}
+SNS_NOTIFICATION = {"Type": "Notification", "TopicArn": "arn:aws:sns:eu-west-1:1:orders", "Message": "hello"}
+
+
+@pytest.mark.parametrize("body", [S3_EVENT, SNS_NOTIFICATION, {"detail-type": "Order", "source": "shop", "detail": {}}])
+def test_a_notification_that_a_service_sends_to_a_queue_is_a_body(body):
+    """In an array of bodies, in JSON Lines, and in the records of an event; nothing needs to be noted."""
+    text = json.dumps(body)
+    for saved in (f"[{text}, {text}]", f"{text}\n{text}", json.dumps(make_event(text, text))):
+        (event,) = read(saved)
+        assert [record["body"] for record in event.records] == [text, text]
+        assert event.note == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "service"),
+    [
+        (S3_EVENT, "S3"),
+        ({"detail-type": "Order", "source": "shop", "detail": {}}, "EventBridge"),
+        ({"requestContext": {"http": {}}, "routeKey": "$default"}, "API Gateway"),
+        ({"requestContext": {"elb": {}}, "httpMethod": "GET"}, "an Application Load Balancer"),
+        ({"eventSource": "aws:kafka", "records": {}}, "Kafka"),
+        ({"awslogs": {"data": ""}}, "CloudWatch Logs"),
+    ],
+)
+def test_an_event_of_another_service_becomes_a_body_with_a_note(value, service):
+    """The note names the file and the service, because the user may have saved the wrong event."""
+    (event,) = read(json.dumps(value))
+    assert json.loads(event.records[0]["body"]) == value
+    assert event.note == f"standard input is an event of {service}: it is replayed as the body of one SQS message"
+
+
+KEYS = st.sampled_from(
+    ["Records", "Messages", "eventSource", "EventSource", "body", "Body", "messageId", "requestContext"]
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.sampled_from(["aws:s3", "aws:sqs"])
+
+
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4)))
+def test_any_json_becomes_records_or_an_error(value):
+    """Each record has the text of a body and an id."""
+    try:
+        events = read(json.dumps(value))
+    except EventError:
+        return
+    for event in events:
+        assert event.records
+        assert all(isinstance(record["body"], str) and record["messageId"] for record in event.records)
+
+
+def test_a_body_of_the_users_own_is_not_noted():
+    """Its keys may be those of a service, as long as it does not have them all."""
+    for body in ({"source": "web", "detail": "x"}, SNS_NOTIFICATION, {"requestContext": "x", "id": 3}):
+        assert read(json.dumps(body))[0].note == ""
+
+
 def test_the_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path):
     """Files with other suffixes are ignored."""
     for name, number in (("b.json", 2), ("a.jsonl", 1), ("notes.txt", 3)):
@@ -97,8 +153,11 @@ def test_the_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path):
         ('{"Records": [3]}', "record 0 must be an object, not int"),
         ('{"Records": [{"body": "a"}, {}]}', "record 1 has no body"),
         ('{"Records": [{"body": {"n": 1}}]}', "must be a string, not dict"),
-        ('{"Records": [{"eventSource": "aws:s3", "s3": {}}]}', "has event source 'aws:s3'"),
-        ('{"Records": [{"EventSource": "aws:sns", "Sns": {}}]}', "has event source 'aws:sns'"),
+        ('{"Records": [{"body": "a"}, {"eventSource": "aws:s3", "s3": {}}]}', "record 1 is of S3: only events of SQS"),
+        ('{"Records": [{"eventSource": "aws:kinesis"}]}', "record 0 is of Kinesis Data Streams"),
+        ('{"Records": [{"eventSource": "aws:odd"}]}', "record 0 is of aws:odd"),
+        ('{"Records": [{"cf": {}}]}', "record 0 is of CloudFront"),
+        ('{"Records": [{"EventSource": "aws:sns", "Sns": {}}]}', "record 0 is of SNS: only events of SQS"),
     ],
 )
 def test_an_invalid_event_is_reported_in_one_line(text, message):

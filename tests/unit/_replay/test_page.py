@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanfold._replay.options import ReplayOptions
 from fanfold._replay.page import MAX_CHARTS, MAX_ROWS, page
 from fanfold._replay.timeline import text_timeline
 
@@ -46,12 +48,14 @@ def parsed(text: str) -> WellFormed:
     return parser
 
 
-def document(*, messages: int = 3, deliveries: int = 1, text: str = "ValueError: no", consumer: bool = True) -> dict:
-    """Return a document in which every delivery contains all messages, and the last message fails."""
-    last = messages - 1
+def document(
+    *, messages: int = 3, deliveries: int = 1, text: str = "ValueError: no", consumer: bool = True, failed: int = 1
+) -> dict:
+    """Return a document in which every delivery contains all messages, and the last ones fail."""
+    first_failed = messages - failed
 
     def outcome(number: int) -> str:
-        return "Failed" if number == last else "Done"
+        return "Failed" if number >= first_failed else "Done"
 
     spans = [
         {"message": n, "slot": n % 10, "start_ms": float(n // 10), "end_ms": n // 10 + 0.9} for n in range(messages)
@@ -60,14 +64,15 @@ def document(*, messages: int = 3, deliveries: int = 1, text: str = "ValueError:
         "version": "0.1.0",
         "handler": text,
         "consumer": consumer,
-        "settings": {"batch_size": 10, "fifo": False},
+        "settings": asdict(ReplayOptions()),
         "summary": {
             "messages": messages,
             "deliveries": deliveries,
-            "deleted": last,
-            "dead_lettered": 1,
+            "deleted": first_failed,
+            "dead_lettered": failed,
             "left": 0,
             "lost": 0,
+            "filtered": 0,
             "receives": messages * deliveries,
         },
         "messages": [
@@ -75,11 +80,14 @@ def document(*, messages: int = 3, deliveries: int = 1, text: str = "ValueError:
                 "number": n,
                 "id": f"{text}-{n}",
                 "source": text,
-                "end": "dead-lettered" if n == last else "deleted",
+                "label": text,
+                "end": "dead-lettered" if n >= first_failed else "deleted",
                 "receives": deliveries,
                 "outcome": outcome(n),
-                "error": text if n == last else None,
-                "attempts": [{"delivery": d, "outcome": outcome(n)} for d in range(deliveries)],
+                "error": text if n >= first_failed else None,
+                "attempts": [
+                    {"delivery": d, "outcome": outcome(n), "retried": n >= first_failed} for d in range(deliveries)
+                ],
                 "history": [text],
             }
             for n in range(messages)
@@ -103,17 +111,18 @@ def document(*, messages: int = 3, deliveries: int = 1, text: str = "ValueError:
             }
             for d in range(deliveries)
         ],
-        "dead_letters": [{"id": text, "number": last, "reason": text}],
+        "dead_letters": [{"id": text, "number": messages - 1, "reason": text}],
         "measured": {"seconds": 1.0, "peak_memory_mb": 60.0},
     }
 
 
 def test_the_page_shows_the_result_of_every_message():
-    """It has a summary, a bar for each delivery and each record, and a row for each message."""
+    """It has a summary, a bar for each delivery and each record, and a row for each message that did not succeed."""
     html = parsed(page(document(messages=12)))
     assert "12 messages: 11 deleted, 1 dead-lettered, none lost." in html.text
     assert html.tags.count("rect") == 1 + 12
-    assert html.tags.count("tr") == 1 + 12
+    assert html.tags.count("tr") == 1 + 1
+    assert "11 messages deleted at the first receive. The others:" in html.text
 
 
 def test_the_page_is_self_contained():
@@ -138,10 +147,10 @@ def tags_of_plain_text() -> list[str]:
 
 
 def test_a_large_replay_is_capped_with_a_note():
-    """Failed messages are shown first."""
-    html = page(document(messages=MAX_ROWS + 100))
+    """Of the messages that did not succeed, the first ones are shown."""
+    html = page(document(messages=MAX_ROWS + 200, failed=MAX_ROWS + 100))
     assert f"Showing {MAX_ROWS} of {MAX_ROWS + 100} messages." in html
-    assert f"ValueError: no-{MAX_ROWS + 99}</code>" in html
+    assert f'title="ValueError: no-{MAX_ROWS + 99}"' in html
     many = page(document(deliveries=MAX_CHARTS + 5))
     assert f"Showing {MAX_CHARTS} of {MAX_CHARTS + 5} deliveries." in many
     assert len(page(document(messages=10_000, deliveries=100))) < 3_000_000
@@ -151,6 +160,25 @@ def test_a_handler_that_is_not_a_consumer_has_no_timeline():
     """The page states why."""
     assert "not a fanfold consumer" in page(document(consumer=False))
     assert "No batch was delivered" in page({**document(), "deliveries": []})
+
+
+def test_the_page_states_the_settings_as_sentences():
+    """And what they survive of an outage; a message that all succeeded needs no table."""
+    replayed = document(failed=0)
+    text = parsed(page(replayed)).text
+    assert "A standard queue with a visibility timeout of 30 s; dead letters after 5 receives." in text
+    assert "3 messages deleted at the first receive." in text
+    assert "The others" not in text
+    replayed["settings"]["outage"] = {"seconds": 60, "share": 1, "error": "E"}
+    assert "Outage of 60 s: 0 messages failed during it" in parsed(page(replayed)).text
+
+
+def test_a_message_that_the_handler_sent_has_a_bar():
+    """It has no row in the document."""
+    replayed = document()
+    replayed["deliveries"][0]["measured"]["spans"].append({"message": 3, "slot": 0, "start_ms": 1.0, "end_ms": 2.0})
+    assert "a message that the handler sent: ran, 1.0 ms" in page(replayed)
+    assert "=" in text_timeline(replayed["deliveries"][0], replayed["messages"])
 
 
 @pytest.mark.parametrize("width", [40, 80, 160])

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cfnlint.api import lint
 from samtranslator.yaml_helper import yaml_parse
 
+from fanfold._base import aws_limits
 from fanfold._replay.deployed_settings import deployed_settings
 from fanfold.check.deployment import deployment_of
 
@@ -28,6 +30,22 @@ def test_visibility_is_six_timeouts_and_the_window_for_every_choice():
     for timeout, row in timing.items():
         windows = {str(window): 6 * int(timeout) + window for window in PARAMETERS["BatchingWindow"]["AllowedValues"]}
         assert row == {"NearTimeoutMs": int(timeout) * 900, **windows}
+
+
+def test_the_runtimes_are_those_of_lambda_that_fanfold_supports():
+    """A new Python version of Lambda is offered."""
+    assert PARAMETERS["Runtime"]["AllowedValues"] == list(aws_limits.LAMBDA_PYTHON_RUNTIMES)
+
+
+def test_the_longest_timeout_is_the_longest_that_cfn_lint_accepts():
+    """Lambda accepts 1,800 s. If this test fails, cfn-lint does too: add 1200 and 1800 to the template."""
+    longest = max(PARAMETERS["FunctionTimeout"]["AllowedValues"])
+    properties = {"Handler": "a.b", "Runtime": "python3.13", "Code": {"ZipFile": "x"}, "Role": "arn:aws:iam::1:role/x"}
+    for timeout, accepted in ((longest, True), (longest + 1, False)):
+        function = {"Type": "AWS::Lambda::Function", "Properties": {**properties, "Timeout": timeout}}
+        matches = lint(json.dumps({"Resources": {"F": function}}))
+        assert ("E3717" not in {match.rule.id for match in matches}) is accepted
+    assert longest < aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS
 
 
 def test_every_maximum_concurrency_has_its_number():
@@ -140,6 +158,7 @@ def test_a_replay_takes_its_settings_from_the_template():
         "window_seconds": 0,
         "report_batch_item_failures": True,
         "maximum_concurrency": 10,
+        "scales": True,
         "visibility_timeout": 360,
         "fifo": False,
         "max_receive_count": 5,

@@ -4,23 +4,26 @@ import csv
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text as PlotText
 
 from bench_cells import PRICES, sample
 from fanfold.bench.cells import OUT_OF_MEMORY, TIMED_OUT, Grid, Sample, Setting
 from fanfold.bench.compare import compare
-from fanfold.bench.maps import shade
+from fanfold.bench.maps import row_of, shade
 from fanfold.bench.page import page
-from fanfold.bench.plot import draw
+from fanfold.bench.plot import draw, figure_of
 from fanfold.bench.result import COLUMNS, Result, Workload, about_this_machine, document_of, read_result, write_result
 from fanfold.bench.summary import conditions, dollars, sentences
 from fanfold.cli.bench_files import Files
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, MissingExtraError
 
 SAMPLES = (
     sample(10, 128, seconds=2.0), sample(10, 128, repeat=1, seconds=2.01), sample(10, 512, seconds=1.0),
@@ -56,6 +59,26 @@ def test_the_recommendation_comes_first():
     lines = sentences(result())
     assert lines[0].startswith("Cheapest: 100 at 512 MB, $")
     assert "Out of memory: 100 concurrent handlers at 128 MB; 512 MB is sufficient." in lines
+
+
+ADJUSTED = (sample(60, 512, seconds=0.25), sample(10, 128, end=OUT_OF_MEMORY))
+
+
+def test_a_limit_that_adjusts_itself_is_compared_with_the_fastest_fixed_one():
+    """For each memory; one that was not measured has its reason."""
+    lines = sentences(result(adjusting=ADJUSTED))[-2:]
+    assert lines == [
+        'concurrency="auto" at 512 MB: a limit of 60 at the end, 800 records/s, 80% of the fastest fixed one, 100.',
+        'concurrency="auto" at 128 MB: out of memory: made up.',
+    ]
+    alone = sentences(result(sample(10, 128), adjusting=ADJUSTED[:1]))[-1]
+    assert alone == 'concurrency="auto" at 512 MB: a limit of 60 at the end, 800 records/s.'
+
+
+@pytest.mark.parametrize(("concurrency", "row"), [(500, 0), (100, 0), (10, 1), (1, 2), (32, 0.4949)])
+def test_a_limit_between_two_rows_is_drawn_between_them(concurrency: int, row: float):
+    """On a logarithmic scale; beyond the first or the last row, in that row."""
+    assert row_of(concurrency, [100, 10, 1]) == pytest.approx(row, abs=1e-3)
 
 
 def test_ties_are_listed():
@@ -159,10 +182,62 @@ def test_the_csv_file_has_a_row_for_each_cell(tmp_path: Path):
 @pytest.mark.uncounted
 def test_the_picture_is_drawn(tmp_path: Path):
     """A PNG file. An error names a missing folder."""
-    draw(result(), tmp_path / "maps.png")
+    draw(result(adjusting=ADJUSTED), tmp_path / "maps.png")
     assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         draw(result(), tmp_path / "none" / "maps.png")
+
+
+def sweep_of(concurrencies: int, memories: int) -> Result:
+    """Return a sweep of this many values on each axis, with long numbers and names."""
+    samples = [
+        sample(10**row, 1_024 + 512 * column, seconds=0.0002 * (1 + column))
+        for row in range(concurrencies)
+        for column in range(memories)
+    ]
+    return result(*samples, handler="package.with_a_long_name.and_a_module:handler_with_a_long_name")
+
+
+SIZES = [(1, 1), (1, 2), (2, 2), (1, 8), (5, 1), (5, 6), (5, 13)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_label_of_the_picture_is_clipped(size: tuple[int, int]):
+    """Every text is within the picture, and the number of a cell within its cell."""
+    figure = figure_of(sweep_of(*size))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for label in figure.findobj(PlotText):
+        if label.get_text() and label.get_visible():
+            box = label.get_window_extent(canvas.get_renderer())
+            assert min(box.x0, box.y0) >= 0, label
+            assert min(figure.bbox.x1 - box.x1, figure.bbox.y1 - box.y1) >= 0, label
+    for axes in figure.axes:
+        cell_width = axes.get_window_extent().width / size[1]
+        assert all(label.get_window_extent().width <= cell_width for label in axes.texts)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_label_of_the_page_is_clipped(size: tuple[int, int]):
+    """Every text of a map is within its viewBox, at 8 pixels for a letter."""
+    for svg in re.findall(r"<svg .*?</svg>", page(sweep_of(*size)), re.DOTALL):
+        width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', svg).groups())
+        texts = re.findall(r'<text[^>]*? x="(\d+)" y="(\d+)"(?: text-anchor="(\w+)")?>([^<]*)<', svg)
+        assert len(texts) == size[0] * size[1] + sum(size) + 2
+        for x, y, anchor, text in texts:
+            begin = int(x) - 8 * len(text) * {"middle": 0.5, "end": 1, "": 0}[anchor]
+            assert 0 <= begin <= width - 8 * len(text), text
+            assert 12 <= int(y) <= height
+        assert "rotate(-90" not in svg
+
+
+def test_the_cells_of_a_small_sweep_are_larger():
+    """In the picture, and on the page."""
+    small, large = (figure_of(sweep_of(*size)).axes[0] for size in ((2, 2), (5, 6)))
+    for axes in (small, large):
+        axes.figure.canvas.draw()
+    assert small.get_window_extent().width / 2 > 1.5 * large.get_window_extent().width / 6
+    assert 'width="150" height="80"' in page(sweep_of(2, 2))
 
 
 def test_a_shade_is_a_position_between_minimum_and_maximum():
@@ -178,18 +253,19 @@ def test_a_shade_is_a_position_between_minimum_and_maximum():
 
 def test_a_written_result_is_read_unchanged(tmp_path: Path):
     """Including the present setting and samples without durations."""
-    first = result(present=Setting(10, 512), notes=("a note",))
+    first = result(present=Setting(10, 512), notes=("a note",), adjusting=ADJUSTED)
     write_result(first, tmp_path / "bench.json")
     second = read_result(tmp_path / "bench.json")
     assert document_of(second) == document_of(first)
     assert second.samples == first.samples
+    assert second.adjusting == first.adjusting
     assert second.grid == first.grid
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "is not JSON"), ("[]", "is not a result"), ('{"fanfold_bench": 99}', "of this version"),
-     ('{"fanfold_bench": 1}', "is not a complete result: KeyError")],
+     ('{"fanfold_bench": 1}', "is damaged: the result has no key")],
 )  # fmt: skip
 def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, text: str, message: str):
     """The error states why; also for a missing file, and one that cannot be written."""
@@ -229,3 +305,14 @@ def test_a_comparison_lists_the_conditions_that_differ():
     assert compare(result(sample(10, 128, end=OUT_OF_MEMORY)), other).rows[0].text == "out of memory, measured"
     assert compare(other, result()).rows[0].text == "faster"
     assert compare(result(), other).rows[0].text == "slower"
+
+
+def test_a_folder_is_written_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    """All but the picture, with the install command; a picture that was requested is refused at the start."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    files = Files(csv=None, png=None, html=None, folder=tmp_path / "out")
+    files.check()
+    assert capsys.readouterr().err == "bench.png is not drawn: pip install 'fanfold[bench]' draws it\n"
+    assert sorted(file.name for file in files.write(result())) == ["bench.csv", "bench.html", "bench.json"]
+    with pytest.raises(MissingExtraError, match="bench"):
+        Files(csv=None, png=tmp_path / "maps.png", html=None, folder=None).check()

@@ -112,70 +112,8 @@ def test_json_is_one_document_and_nothing_else():
     assert done.exit_code == 1
 
 
-def strict(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-TEXT = strict(text={"type": "string", "minLength": 1})
-WHOLE = {"type": "integer", "minimum": 1}
-LOCATION = strict(
-    physicalLocation=strict(
-        artifactLocation=strict(uri={"type": "string", "pattern": "^[^ ]+$"}),
-        region=strict(startLine=WHOLE, startColumn=WHOLE, endLine=WHOLE, endColumn=WHOLE),
-    ),
-    logicalLocations={"type": "array", "items": strict(name={"type": "string"}, kind={"type": "string"})},
-)
-LEVEL = {"enum": ["error", "warning", "note"]}
-SARIF = strict(
-    **{"$schema": {"type": "string"}},
-    version={"const": "2.1.0"},
-    runs={
-        "type": "array",
-        "items": strict(
-            tool=strict(
-                driver=strict(
-                    name={"type": "string"},
-                    version={"type": "string"},
-                    rules={
-                        "type": "array",
-                        "uniqueItems": True,
-                        "items": strict(
-                            id={"type": "string"},
-                            shortDescription=TEXT,
-                            fullDescription=TEXT,
-                            help=TEXT,
-                            helpUri={"type": "string", "pattern": "^https://"},
-                            defaultConfiguration=strict(level=LEVEL),
-                        ),
-                    },
-                )
-            ),
-            columnKind={"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
-            invocations={
-                "type": "array",
-                "items": strict(
-                    executionSuccessful={"type": "boolean"},
-                    toolExecutionNotifications={
-                        "type": "array",
-                        "items": strict(level=LEVEL, message=TEXT, locations={"type": "array", "items": LOCATION}),
-                    },
-                ),
-            },
-            results={
-                "type": "array",
-                "items": strict(
-                    ruleId={"type": "string"},
-                    ruleIndex={"type": "integer", "minimum": 0},
-                    level=LEVEL,
-                    message=TEXT,
-                    locations={"type": "array", "items": LOCATION},
-                    suppressions={"type": "array", "items": strict(kind={"const": "inSource"})},
-                ),
-            },
-        ),
-    },
-)
-"""The parts of SARIF 2.1.0 that fanfold uses, and no others."""
+SARIF = json.loads((ROOT / "tests" / "support" / "sarif-2.1.0.schema.json").read_text())
+"""The published schema of SARIF 2.1.0."""
 
 
 def test_sarif_follows_the_standard():
@@ -224,30 +162,115 @@ FILES = {
     "latin.yaml": ("Resources: {} # é".encode("latin-1"), "is not UTF-8 text: byte 16 cannot be decoded"),
     "broken.json": (b'{"Resources": {', "cannot be read as YAML or JSON"),
     "twice.yaml": (b"Resources:\n  A: {}\n  A: {}\n", ":2 cannot be read as YAML or JSON: Duplicate found 'A'"),
-    "join.yaml": (
-        b"Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties:\n      VisibilityTimeout: !Join [a]\n",
-        'join.yaml:5 A, VisibilityTimeout: Fn::Join takes a delimiter and a list, not ["a"]',
+    "levels.yaml": (b"Resources: " + b"[" * 100_000, "is nested too deeply: more than 100 levels"),
+    "levels.json": (b'{"Resources":\t' + b"[" * 100_000, "is nested too deeply: more than 100 levels"),
+    "aliases.yaml": (
+        b"a0: &a0 [x, x, x]\n"
+        + b"".join(b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 9)),
+        "is too large: its aliases expand to more than 1,000,000 values",
     ),
-    "condition.yaml": (
-        b"Resources: {A: {Type: AWS::SQS::Queue, Condition: B}}\n",
-        ":1 A: condition B is not defined in the template",
-    ),
-    "loop.yaml": (b"Transform: AWS::LanguageExtensions\nResources: {Fn::ForEach::X: [A]}\n", "cannot be transformed"),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_invalid_template_is_reported_in_one_line(name: str, tmp_path: Path):
-    """Exit code 2, the file, and the problem; with --json, stdout is empty."""
+    """Exit code 2, the file, and the problem; with --json, the document names it too."""
     content, message = FILES[name]
     (tmp_path / name).write_bytes(content)
     for form in ((), ("--json",)):
         done = run(tmp_path / name, *form)
         assert done.exit_code == 2
-        assert done.stdout == ""
         assert done.stderr.startswith(f"fanfold: {tmp_path / name}")
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+        if not form:
+            assert done.stdout == ""
+            continue
+        document = json.loads(done.stdout)
+        assert [failed["template"] for failed in document["unreadable"]] == [str(tmp_path / name)]
+        assert document["templates"] == []
+
+
+@pytest.fixture
+def ten(tmp_path: Path) -> list[Path]:
+    """Ten templates, of which the second and the last cannot be read."""
+    good = sorted((CORPUS / "bad").glob("*.yaml"))[:8]
+    broken = [tmp_path / "empty.yaml", tmp_path / "list.yaml"]
+    for file in broken:
+        file.write_bytes(FILES[file.name][0])
+    return [good[0], broken[0], *good[1:], broken[1]]
+
+
+def test_the_other_templates_are_checked_if_one_cannot_be_read(ten: list[Path]):
+    """Eight are reported, two are named in a line each, and the exit code is 2."""
+    done = run(*ten)
+    assert done.exit_code == 2
+    assert "8 templates" in done.stdout
+    assert all(str(file) in done.stdout for file in (ten[0], *ten[2:9]))
+    assert [line.split()[1] for line in done.stderr.splitlines()] == [str(ten[1]), str(ten[9])]
+    document = json.loads(run(*ten, "--json").stdout)
+    assert len(document["templates"]) == 8
+    assert document["summary"]["unreadable"] == 2
+
+
+def test_sarif_states_which_templates_could_not_be_read(ten: list[Path]):
+    """The execution was not successful, and a notification of level ``error`` names each of them."""
+    done = run(*ten, "--sarif")
+    assert done.exit_code == 2
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, SARIF)
+    (only,) = document["runs"]
+    assert only["results"]
+    assert only["invocations"][0]["executionSuccessful"] is False
+    failed = [note for note in only["invocations"][0]["toolExecutionNotifications"] if note["level"] == "error"]
+    uris = [note["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for note in failed]
+    assert uris == [ten[1].as_uri(), ten[9].as_uri()]
+
+
+def test_a_folder_of_the_cdk_is_checked(tmp_path: Path):
+    """The templates of ``cdk.out``, those of stages and nested stacks included; other files are not templates."""
+    for name in ("Shop.template.json", "assembly-Prod/Shop.template.json", "Nested1.nested.template.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((CORPUS / "bad" / "cdk_left_at_defaults.json").read_text())
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "tree.json").write_text("{}")
+    document = json.loads(run(tmp_path, "--json").stdout)
+    assert len(document["templates"]) == 3
+    assert document["unreadable"] == []
+
+
+def test_a_parameter_sets_the_list_of_a_loop(tmp_path: Path):
+    """Without a value, the resources of the loop are not known."""
+    template = CORPUS / "good" / "unknown_loop_over_a_parameter.yaml"
+    assert "the content of Fn::ForEach::Queues: Names, which it loops over" in " ".join(run(template).stdout.split())
+    set_to = json.loads(run(template, "-p", "Names=a,b", "--json").stdout)["templates"][0]
+    assert (set_to["not_known"], set_to["findings"]) == ([], [])
+
+
+MALFORMED = {
+    "join.yaml": (
+        b"Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties:\n      RedrivePolicy: !Join [a]\n",
+        'line 5 RedrivePolicy of A: Fn::Join takes a delimiter and a list, not ["a"]',
+    ),
+    "condition.yaml": (
+        b"Resources: {A: {Type: AWS::SQS::Queue, Condition: B}}\n",
+        "line 1 whether A is deployed: condition B is not defined in the template",
+    ),
+    "loop.yaml": (
+        b"Transform: AWS::LanguageExtensions\nResources: {Fn::ForEach::X: [A]}\n",
+        "the content of Fn::ForEach::X:",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_function_is_a_value_that_is_not_known(name: str, tmp_path: Path):
+    """The rest of the template is checked; the exit code is that of the findings."""
+    content, message = MALFORMED[name]
+    (tmp_path / name).write_bytes(content)
+    done = run(tmp_path / name)
+    assert done.exit_code == 0
+    assert message in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -255,7 +278,7 @@ def test_an_invalid_template_is_reported_in_one_line(name: str, tmp_path: Path):
     [
         ((), "TEMPLATE is required. Run `fanfold check template.yaml`"),
         (("nowhere.yaml",), "nowhere.yaml cannot be read: No such file or directory"),
-        ((CORPUS,), "is a directory, not a template"),
+        ((CORPUS,), "is a directory without templates of the AWS CDK (*.template.json): name the template files"),
         ((FINE, "--ignore", "FF999"), f"rule FF999 does not exist: use FF001 to {RULES[-1].id}"),
         (("--explain", "E3001"), "rule E3001 does not exist"),
         ((FINE, "--parameter", "Stage"), "not of the form NAME=VALUE"),
@@ -315,7 +338,7 @@ def test_cfn_lint_finds_the_same_on_the_same_lines():
 def test_in_cfn_lint_good_and_malformed_templates_have_no_findings(tmp_path: Path):
     """cfn-lint's own rules report malformed templates; fanfold's rules do not raise an error."""
     malformed = tmp_path / "join.yaml"
-    malformed.write_bytes(FILES["join.yaml"][0])
+    malformed.write_bytes(MALFORMED["join.yaml"][0])
     matches = lint(FINE, malformed, CORPUS / "good" / "the_template_ignores_a_rule.yaml")
     assert str(malformed) in {match["Filename"] for match in matches}
     ids = {match["Rule"]["Id"] for match in matches}

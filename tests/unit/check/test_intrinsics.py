@@ -240,3 +240,14 @@ def test_a_long_value_is_cut_in_a_message():
 def test_a_function_is_an_object_whose_only_key_is_the_name_of_a_function(value: Any, expected: bool):
     """Any other value is data."""
     assert is_function(value) is expected
+
+
+def test_the_name_in_a_ref_may_be_a_function():
+    """AWS::LanguageExtensions allows it; the name may be known only at deployment."""
+    here = scope()
+    assert here.resolve({"Ref": {"Ref": "Name"}}) == to("jobs")
+    assert here.resolve({"Ref": {"Fn::Sub": "Name"}}) == "jobs"
+    unknown = here.resolve({"Ref": {"Ref": "Stage"}})
+    assert here.why(unknown) == "parameter Stage has no default"
+    with pytest.raises(IntrinsicError, match="Ref takes a name, not 5"):
+        here.resolve({"Ref": 5})
