@@ -26,7 +26,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
 	--ignore=tests/unit/sources/test_s3_inventory.py --ignore=tests/unit/sources/test_s3_parquet.py
 	--ignore=tests/unit/sources/test_s3_parquet_refusals.py --ignore=tests/unit/_jobs/test_empty_runs.py
-	--ignore=tests/unit/cli/test_status.py
+	--ignore=tests/unit/cli/test_run_status.py --ignore=tests/unit/_report/test_page.py --ignore=tests/unit/_report/test_serve.py
 	--ignore=tests/unit/sources/test_fixed_inputs.py --ignore=tests/unit/sources/test_fixed_parquet_inputs.py
 	--ignore=tests/properties/test_dynamodb_export_properties.py --ignore=tests/properties/test_s3_inventory_properties.py
 	--ignore=tests/properties/test_s3_parquet_properties.py --ignore=tests/properties/test_csv_dialects_properties.py

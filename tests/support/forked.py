@@ -22,7 +22,10 @@ from pathlib import Path
 
 from shared_models import share_models
 
-COMMANDS = ("bench", "bench_estimate", "capture", "check", "init", "replay", "run", "run_here", "show", "status")
+COMMANDS = (
+    *("bench", "bench_estimate", "cancel", "capture", "check", "init", "logs", "redrive", "replay", "run", "run_here"),
+    *("runs", "show", "status"),
+)
 IMPORTED = (
     "asyncio",
     "typer.rich_utils",
@@ -36,7 +39,7 @@ SERVICES = ("dynamodb", "s3", "sqs")
 IMPORTED_BY_ARGUMENT = {
     "--output": ("matplotlib.figure", "matplotlib.backends.backend_agg"),
     **dict.fromkeys(("--template", "check"), TEMPLATES),
-    **dict.fromkeys(("demo", "local", "redrive", "results", "run", "runs", "status"), AWS),
+    **dict.fromkeys(("cancel", "demo", "local", "logs", "redrive", "results", "run", "runs", "status"), AWS),
 }
 """Modules that only some commands import."""
 _LARGEST_REQUEST = 1 << 20
@@ -103,7 +106,7 @@ def _serve(descriptor: int) -> None:
             request, descriptors, _, _ = socket.recv_fds(requests, _LARGEST_REQUEST, 3)
             if not request:
                 return
-            _import(needed := [n for word in json.loads(request)[0] for n in IMPORTED_BY_ARGUMENT.get(word, ())])
+            _import(needed := [n for part in json.loads(request)[0] for n in IMPORTED_BY_ARGUMENT.get(part, ())])
             if "boto3" in needed:
                 with contextlib.suppress(ImportError):
                     _parse_models()

@@ -57,7 +57,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
         "SAM_CLI_TELEMETRY": "0",
         "__SAM_CLI_APP_DIR": str(ROOT / ".aws-sam" / "settings"),  # instead of the user's home folder
         "PIP": f"{sys.executable} -m pip",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say yes: hatchling is installed here
+        "PIP_NO_BUILD_ISOLATION": "0",  # this means yes to pip: hatchling is installed here
         **variables,
     }
 

@@ -1,4 +1,4 @@
-"""What the AWS SDK knows of the services, parsed once per process instead of once per client: a tenth of its time."""
+"""The AWS SDK's models of the services, parsed once per process instead of once per client: a tenth of its time."""
 
 import functools
 import importlib.util

@@ -2,6 +2,7 @@
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from fanfold._base import aws_limits
 from fanfold._replay.deployed_settings import deployed_settings
+from fanfold.aws.run_index import INDEX, PROJECTED
 from fanfold.check.deployment import deployment_of
 
 ROOT = Path(__file__).parents[3]
@@ -84,6 +86,14 @@ def test_the_dead_letter_queue_retains_messages_longer_than_its_source_queue():
         PARAMETERS["RetentionSeconds"]["MaxValue"]
         < RESOURCES["DeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
     )
+
+
+def test_the_ledger_table_has_the_index_that_lists_the_runs():
+    """With the attributes that the list shows."""
+    (index,) = RESOURCES["LedgerTable"]["Properties"]["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == INDEX
+    assert [key["AttributeName"] for key in index["KeySchema"]] == ["state", "created_at"]
+    assert index["Projection"]["NonKeyAttributes"] == list(PROJECTED)
 
 
 def test_every_queue_and_the_bucket_are_encrypted_and_require_https():
@@ -180,3 +190,42 @@ def test_a_sweep_takes_the_memory_of_the_template():
     function = deployment_of(ROOT / "template.yaml", "SegmentFunction").function
     assert function is not None
     assert (function.memory.value, function.concurrency.value) == (PARAMETERS["MemorySize"]["Default"], None)
+
+
+WRITTEN = {
+    "SegmentRole": ["0/results/a.json", "3/hops/7-0-a.json", "0/bad-rows/7-0-a.jsonl"],
+    "TaskRole": ["0/results/a.json", "3/hops/7-0-a.json", "0/bad-rows/7-0-a.jsonl"],
+    "DeadLetterRole": ["0/failed/7.json"],
+}
+OF_THE_FOLD = [
+    "0/output.json",
+    "0/members.xlsx",
+    "0/output.jsonl",
+    "0/failures.json",
+    "0/fold-failure.json",
+    "0/markers.json",
+    "0/bad-rows.jsonl",
+    "1/redo-a.json",
+    "0/combine/tree.json",
+    "0/combine/inputs/1000/00000000.jsonl",
+    "0/combine/0/00000000.json",
+    "source/a/0.json",
+    "0/source/items.json",
+]
+
+
+@pytest.mark.parametrize("role", WRITTEN)
+def test_a_function_may_write_only_the_objects_that_it_writes(role: str):
+    """A segment function cannot replace the output of a run, nor what determines it. A ``*`` of IAM matches slashes."""
+    (policy,) = RESOURCES[role]["Properties"]["Policies"]
+    patterns = [
+        resource["Fn::Sub"].removeprefix("${ResultsBucket.Arn}/")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "Fn::If" not in statement and "s3:PutObject" in statement["Action"]
+        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+    ]
+    for run in ("run-1", "results", "failed", "hops", "a.b_c"):
+        for key in WRITTEN[role]:
+            assert any(fnmatchcase(f"runs/{run}/{key}", pattern) for pattern in patterns), key
+        for key in OF_THE_FOLD:
+            assert not any(fnmatchcase(f"runs/{run}/{key}", pattern) for pattern in patterns), key
