@@ -120,7 +120,7 @@ def _serve(descriptor: int) -> None:
         if process_id := os.fork():
             replies.send(str(process_id).encode())
             replies.send(str(os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])).encode())
-            return
+            os._exit(0)  # without freeing each object, which would copy the memory of the parent
     _run_command(request, outputs)
 
 
