@@ -32,8 +32,8 @@ test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the modules that decide n
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not deep" --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100
 
-deep: $(VENV)/.dev $(VENV)-sam/.made ## Run each property on all its examples, and the slow tests in full, as every night.
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --hypothesis-profile=deep -m "hypothesis or slow or deep"
+deep: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests in full, as every night: each property on all its examples.
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --hypothesis-profile=deep
 
 bare: $(VENV)/.dev ## Test the built wheel without extras, with the quick tests.
 	BUILDER=$(BIN)/python WORKERS=$(INNER_WORKERS) tests/wheel.sh bare $(BIN)/python $(INNER_LOOP)
@@ -52,7 +52,7 @@ lint: $(VENV)/.dev ## Check the style of code and texts, the template, and the w
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/wording.py
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint template.yaml examples/*/template.yaml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml src/fanfold/init/templates/common/dot_github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 
@@ -84,7 +84,7 @@ clean: ## Delete everything that make created.
 # Scripts that `make bench` runs, comparisons first.
 BENCHMARKS = overhead limits io_efficiency failures first_failure cold_start incident in_time growth observers bodies \
 	aws_calls threads scatter \
-	end_to_end idempotency ledger_cost segment_scaling readers parquet folds archive_bucket package_size chaos worker_groups \
+	end_to_end idempotency ledger_cost run_page segment_scaling readers parquet folds archive_bucket package_size chaos worker_groups \
 	five_systems
 
 $(VENV)/.made:

@@ -4,11 +4,12 @@
 
     python benchmarks/ledger_cost.py [--segments 10000] [--json FILE]
 
-Segments end in random order, in batches of 1, 10, 100 and 1,000, each with a small result, and are entered as by a
-job's functions. The table shows the units that the emulated DynamoDB reports for each write, and those computed from
-the sizes of the items by DynamoDB's rule (one unit for each started KiB). For comparison, it shows computed units of a
-set of ids that grows with each segment (DynamoDB rewrites the whole item), of a transaction with an item and a counter
-for each segment, and of a Step Functions transition for each segment, converted to write units by price.
+Segments end in random order, in batches of 1, 10, 100 and 1,000, each with a small result, its times, and the log
+stream of its execution environment, and are entered as by a job's functions. The table shows the units that the
+emulated DynamoDB reports for each write, and those computed from the sizes of the items by DynamoDB's rule (one unit
+for each started KiB). For comparison, it shows computed units of a set of ids that grows with each segment (DynamoDB
+rewrites the whole item), of a transaction with an item and a counter for each segment, and of a Step Functions
+transition for each segment, converted to write units by price.
 """
 
 import asyncio
@@ -52,8 +53,12 @@ class Metered:
         return metered
 
 
-def _bytes(item: Mapping[str, Mapping[str, str]]) -> int:
-    return sum(len(name.encode()) + len(next(iter(value.values())).encode()) for name, value in item.items())
+def _bytes(item: Mapping[str, Mapping[str, str | bytes]]) -> int:
+    return sum(len(name.encode()) + _length(next(iter(value.values()))) for name, value in item.items())
+
+
+def _length(value: str | bytes) -> int:
+    return len(value.encode() if isinstance(value, str) else value)
 
 
 async def measure(address: str, segments: int, batch: int) -> tuple[float, float]:
@@ -64,10 +69,10 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
     from fanfold._base.context import BatchContext
     from fanfold._jobs.commit import commit_ended
     from fanfold._jobs.job_state import JobState
-    from fanfold._jobs.segment_result import SegmentDone
+    from fanfold._jobs.segment_result import SegmentDone, Timing
     from fanfold.aws.dynamodb import DynamoDBLedger
     from fanfold.aws.tables import with_raw_items
-    from fanfold.testing import make_record
+    from fanfold.testing import make_context, make_record
 
     session = with_raw_items(get_session())
     async with session.create_client("dynamodb", endpoint_url=address, **CREDENTIALS) as client:
@@ -80,12 +85,21 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
         )
         metered = Metered(client)
         backend = replace(inmemory.backend(), ledger=DynamoDBLedger(metered, table))
-        order = random.Random(0).sample(range(segments), segments)  # noqa: S311 - an order
+        chance = random.Random(0)  # noqa: S311 - an order, and times
+        order = chance.sample(range(segments), segments)
         record = Record(make_record("x"))
         for first in range(0, segments, batch):
-            context: Any = BatchContext(None, Deadline.never(), JobState(backend))
+            invocation = make_context(60)
+            invocation.log_stream_name = f"2026/11/29/[$LATEST]{chance.getrandbits(128):032x}"
+            context: Any = BatchContext(invocation, Deadline.never(), JobState(backend))
             ended = [
-                SegmentDone(Segment("job", "run", n, {"type": "x"}), 1, "6293", 6293)
+                SegmentDone(
+                    Segment("job", "run", n, {"type": "x"}),
+                    1,
+                    "6293",
+                    6293,
+                    timing=Timing(1764432990 + chance.uniform(0, 20), chance.uniform(0.5, 3)),
+                )
                 for n in order[first : first + batch]
             ]
             accepted = await commit_ended([(record, segment) for segment in ended], context)

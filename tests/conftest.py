@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from fanfold._base.operating_system import signals
 from fanfold._stack.emulator import LocalStack
+from shared_models import share_models
 from shared_stack import shared_stack
 
 # No deadlines, so that results do not depend on the load of the machine.
@@ -20,6 +21,7 @@ settings.register_profile("deep", deadline=None, suppress_health_check=[HealthCh
 settings.register_profile("test", settings.get_profile("deep"), max_examples=25)
 settings.register_profile("inner", settings.get_profile("deep"), max_examples=10)
 settings.load_profile("test")
+share_models()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -42,7 +44,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def is_counted(item: pytest.Item) -> bool:
     """Return whether coverage counts a test."""
-    if item.get_closest_marker("slow") or item.get_closest_marker("stack"):
+    if any(item.get_closest_marker(name) for name in ("slow", "stack", "uncounted")):
         return False
     return bool(item.get_closest_marker("counted")) or not is_hypothesis_test(getattr(item, "obj", None))
 

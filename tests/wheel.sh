@@ -26,7 +26,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
 	--ignore=tests/unit/sources/test_s3_inventory.py --ignore=tests/unit/sources/test_s3_parquet.py
 	--ignore=tests/unit/sources/test_s3_parquet_refusals.py --ignore=tests/unit/_jobs/test_empty_runs.py
-	--ignore=tests/unit/cli/test_status.py
+	--ignore=tests/unit/cli/test_run_status.py --ignore=tests/unit/_report/test_page.py --ignore=tests/unit/_report/test_serve.py
 	--ignore=tests/unit/sources/test_fixed_inputs.py --ignore=tests/unit/sources/test_fixed_parquet_inputs.py
 	--ignore=tests/properties/test_dynamodb_export_properties.py --ignore=tests/properties/test_s3_inventory_properties.py
 	--ignore=tests/properties/test_s3_parquet_properties.py --ignore=tests/properties/test_csv_dialects_properties.py
@@ -43,7 +43,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/unit/test_folds.py --ignore=tests/unit/aws/test_functions.py --ignore=tests/unit/sinks/test_item_sizes.py
 	--ignore=tests/unit/_consumer/test_event_data_classes.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/test_observers_calls.py
 	--ignore=tests/unit/powertools/test_processors.py --ignore=tests/unit/powertools/test_fifo_processors.py
-	--ignore=tests/unit/_replay/test_deployed_settings.py --ignore=tests/properties/test_deployed_settings_properties.py
+	--ignore=tests/unit/_replay/test_deployed_settings.py --ignore=tests/unit/_replay/test_deployed_environment.py --ignore=tests/properties/test_deployed_settings_properties.py
 	--ignore=tests/unit/_stack/test_template.py --ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
 	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency_keys.py
 	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
@@ -51,7 +51,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/unit/_consumer/test_isolation.py
 	--ignore=tests/unit/_consumer/test_struct_bodies.py --ignore=tests/properties/test_body_properties.py
 	--ignore=tests/unit/_consumer/test_never_stuck.py
-	--ignore=tests/unit/cli/test_help.py
+	--ignore=tests/unit/cli/test_help.py --ignore=tests/unit/cli/test_replay_screen.py
 	--ignore=tests/properties/test_settling_properties.py --ignore=tests/unit/_worker/test_decorated.py
 	--ignore=tests/unit/aws/test_clients.py --ignore=tests/unit/aws/test_renewing.py
 	--ignore=tests/unit/testing/test_deliver_to_handlers.py

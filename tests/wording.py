@@ -76,7 +76,9 @@ ALLOWED: tuple[tuple[str, str, str], ...] = (
     ("*", r"\bhidden=True\b", "click's option that leaves a command out of the help"),
     ("src/fanfold/_consumer/learned_limit.py", r"Little's law", "the name of a theorem"),
     ("src/fanfold/cli/help.py", r'"hidden"', "the same option, read"),
-    ("tests/support/browser.py", r"--no-sandbox", "Chromium's option"),
+    ("tests/integration/test_run_page_in_browser.py", "'hidden'", "a browser's name for a page that is not visible"),
+    ("tests/*.py", r"--no-sandbox", "Chromium's option"),
+    ("src/fanfold/_report/*.html", r"aria-hidden|overflow: hidden", "terms of HTML and CSS"),
 )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.ledger import Ledger
     from fanfold._ports.queue import Message, Notifier, Queue, Received, Refusal, Settler
-    from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+    from fanfold._ports.run import Attempt, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
     from fanfold._ports.stores import (
         ItemStore,
         Listed,
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Attempt",
     "Backend",
     "Counter",
     "EntryStore",
+    "FailedBatch",
     "Hop",
     "ItemStore",
     "Ledger",
@@ -51,6 +53,7 @@ __all__ = [
     "Store",
     "TableInfo",
     "Tables",
+    "Unreadable",
     "Write",
 ]
 
@@ -61,7 +64,7 @@ __getattr__ = lazy(
         "_ports.idempotency": "EntryStore",
         "_ports.ledger": "Ledger",
         "_ports.queue": "Message Notifier Queue Received Refusal Settler",
-        "_ports.run": "Counter Hop Marker Run RunState",
+        "_ports.run": "Attempt Counter FailedBatch Hop Marker Run RunState Unreadable",
         "_ports.stores": "ItemStore Listed ObjectInfo Page SelectStore Store TableInfo Tables Write",
     },
 )

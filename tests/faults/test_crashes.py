@@ -56,6 +56,7 @@ async def calls_of_a_run_without_failures(source: Source = LINES) -> list[str]:
 
 
 @pytest.mark.parametrize("source", [LINES, ARRAY, LISTING], ids=["lines", "array", "listing"])
+@pytest.mark.uncounted
 async def test_after_a_failure_at_any_call_a_run_has_one_exact_output(source):
     """Each call of a run in turn is throttled, or fails after it took effect."""
     for number in range(len(await calls_of_a_run_without_failures(source))):
@@ -118,6 +119,7 @@ async def archived(gate: FailsAt) -> dict[str, bytes]:
     return {key: await bench.plain.read_all("source", key) for key in keys}
 
 
+@pytest.mark.uncounted
 async def test_a_job_moves_objects_exactly_once_under_any_failure():
     """With a failure at any call of the run, every object is finally in the archive, and no failure is reported."""
     gate = FailsAt()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
+import sam
 from command import FLIGHTS
 from fanfold._stack.emulator import LocalStack, local_stack
 from shared_stack import shared_stack
@@ -27,6 +28,12 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """
     with shared_stack(tmp_path_factory.getbasetemp(), "strict", enforce_policies=True, wait_share=0.01) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables with which pip installs fanfold and its dependencies from files, collected once for all builds."""
+    return sam.wheels(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def fastsqs():
     loop.close()
 
 
+@pytest.mark.uncounted
 def test_powertools_starts_a_whole_batch_concurrently_and_fanfold_respects_its_limit(powertools):
     """An execution environment with 1,024 file descriptors cannot support ten thousand records in flight."""
     theirs, ours = Gauge(), Gauge()
@@ -218,6 +219,7 @@ def test_two_poison_records_fail_a_fifo_batch_of_powertools_and_two_records_of_f
     assert sorted(done) == [2, 3]
 
 
+@pytest.mark.uncounted
 def test_when_ten_thousand_fail_powertools_writes_megabytes_and_fanfold_one_line(
     powertools, caplog: pytest.LogCaptureFixture
 ):

@@ -211,6 +211,16 @@ def test_a_time_limit_that_no_cell_meets_is_reported(folder: Path):
     )
 
 
+def test_a_limit_that_adjusts_itself_is_measured_in_addition_to_the_grid(folder: Path):
+    """Once for each memory, with the limit that it found. It needs a handler on this machine."""
+    document = measured(folder, "event.json", "--handler", "app:waits", *ONE, "--auto")
+    (sample,) = document["adjusting"]
+    assert (sample["end"], sample["setting"]["memory_mb"]) == ("measured", 1769)
+    assert 1 <= sample["setting"]["concurrency"] <= 1_000
+    done = bench(folder, "event.json", "--function", "deployed", "--auto", code=2)
+    assert "--auto measures a handler on this machine" in done.stderr
+
+
 def test_records_and_a_handler_are_synthesized_from_a_latency_and_a_size(folder: Path):
     """Without an event or a handler."""
     arguments = ["--downstream-latency", "5", "--payload-size", "100", *ONE, "--batch-size", "20"]

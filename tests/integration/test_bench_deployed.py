@@ -19,6 +19,7 @@ import boto3
 import pytest
 
 from command import fanfold, running
+from deployment import until
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.functions import DeployedFunction, FunctionSetting
 from fanfold.errors import FanfoldError
@@ -113,8 +114,9 @@ def test_settings_are_restored_after_an_invocation_that_failed(function: str, cl
 def test_settings_are_restored_when_the_sweep_is_interrupted(function: str, client: Any, tmp_path: Path, number: int):
     """By Ctrl-C, SIGTERM, or a closed terminal; the measured samples are kept."""
     with swept(tmp_path) as process:
-        while is_as_it_was(client) or not (tmp_path / "out" / "bench.json").exists():
-            assert process.poll() is None
+        samples = tmp_path / "out" / "bench.json"
+        until(lambda: process.poll() is not None or (samples.exists() and not is_as_it_was(client)))
+        assert process.poll() is None
         os.kill(process.pid, number)
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
@@ -145,8 +147,8 @@ def test_the_error_of_settings_that_cannot_be_restored_contains_them(function: s
 def test_samples_are_kept_when_the_function_is_deleted(function: str, client: Any, tmp_path: Path):
     """One line states this and how to resume."""
     with swept(tmp_path) as process:
-        while not (tmp_path / "out" / "bench.json").exists():
-            assert process.poll() is None
+        until(lambda: process.poll() is not None or (tmp_path / "out" / "bench.json").exists())
+        assert process.poll() is None
         client.delete_function(FunctionName="swept")
         _, errors = process.communicate(timeout=300)
     client.create_function(**FUNCTION, Code={"ZipFile": package()})

@@ -47,9 +47,11 @@ def test_fanfold_check_has_no_findings_in_a_new_project(project: Path):
 
 
 @pytest.mark.slow
-def test_the_linter_reports_nothing_for_a_new_template(project: Path):
-    """Not even warnings."""
-    done = run(BIN / "cfn-lint", "template.yaml", folder=project)
+def test_the_linter_reports_nothing_for_new_templates(tmp_path: Path):
+    """Not even warnings, for a consumer and a job."""
+    for arguments in (["shop"], ["tally", "--job"]):
+        assert fanfold("init", *arguments, folder=tmp_path).returncode == 0
+    done = run(BIN / "cfn-lint", "shop/template.yaml", "tally/template.yaml", folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -130,20 +132,20 @@ def commands(heading: str) -> list[str]:
     return [line for line in block[1].splitlines() if not line.startswith(("pip ", "pipx "))]
 
 
-# Slow: builds the wheel, and builds and deploys a project with the SAM CLI.
+# Slow: builds and deploys a project with the SAM CLI.
 @pytest.mark.stack
 @pytest.mark.slow
-def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(stack: LocalStack, tmp_path: Path):
+def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(
+    stack: LocalStack, tmp_path: Path, wheels: dict[str, str]
+):
     """Its commands run in one shell, except for the installation, which exists here."""
     sam_bin = program().parent
-    wheels = tmp_path / "wheels"
-    succeeds(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT)
     lines = commands("From nothing to a deployed consumer")
     assert [line.split()[0] for line in lines][-2:] == ["sam", "sam"]
     variables = {
         **stack.environment,
         "PATH": f"{BIN}:{sam_bin}:{os.environ['PATH']}",
-        "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+        **wheels,
         "ARCHITECTURE": OUR_ARCHITECTURE,
         "PYTHON_VERSION": OUR_VERSION,
     }

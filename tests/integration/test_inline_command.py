@@ -56,6 +56,13 @@ def test_a_failed_segment_is_named_and_can_be_processed_alone(folder: Path):
         "or only the failed ones by adding --only 1,3"
     )
     assert "not [this] one" in failed.stdout
+    shown = fanfold("status", "r", "--inline", folder=folder, COLUMNS="120")
+    assert (shown.returncode, "2 × ValueError not [this] one (attempt 1, app.py:" in shown.stdout) == (1, True)  # noqa: RUF001
+    drawn = fanfold("report", "r", "--inline", folder=folder)
+    assert (drawn.returncode, drawn.stdout, drawn.stderr) == (0, "page: r.html\n", "")
+    assert "fanfold run MODULE:JOB --inline --run r --only 1,3" in (folder / "r.html").read_text()
+    wrong = fanfold("report", "r", folder=folder)
+    assert only_line(wrong.stderr).endswith("For the inline run with this name in fanfold-runs, add --inline")
     one = inline(folder, "--only", "1", "--json", BAD="3")
     assert one.returncode == 1
     assert {name: json.loads(one.stdout)[name] for name in ("done", "worked_on", "output", "succeeded")} == {

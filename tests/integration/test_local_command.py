@@ -32,12 +32,14 @@ def test_one_command_runs_a_job_on_the_local_aws():
     assert json.loads(done.stdout)["output"] == {"parts": 1, "total": 3}
 
 
-def test_without_a_command_it_runs_until_it_is_stopped():
-    """It prints ``export`` lines for a shell."""
-    with running("local") as process:
+def test_without_a_command_it_runs_until_it_is_stopped(tmp_path: Path):
+    """It prints ``export`` lines for a shell, and its log contains each line as soon as it is written."""
+    log = tmp_path / "local.log"
+    with running("local", "--log", str(log)) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(5)]
         assert all(line.startswith("export AWS_") for line in lines)
+        assert "ministack" in log.read_text().lower()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 130

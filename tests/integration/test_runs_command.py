@@ -57,6 +57,32 @@ def assert_bad_rows_are_exported(deployment: Deployment, variables: dict[str, st
     assert "specify either --failures or --bad-rows" in only_line(done.stderr)
 
 
+def assert_failures_are_logged(variables: dict[str, str]) -> None:
+    """Show the log lines of the invocations in which segments have failed."""
+    done = fanfold("logs", "r-1", "--failed", **variables)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert " START RequestId: " in lines[0]
+    assert any("(it is broken)" in line for line in lines)
+
+
+def assert_status_and_report_name_what_failed(variables: dict[str, str], page: Path) -> None:
+    """Both name the segments, the reason, and the command that retries them."""
+    done = fanfold("status", "r-1", "--json", **variables)
+    assert done.returncode == 1
+    assert "fanfold redrive r-1" in only_line(done.stderr)
+    document = json.loads(done.stdout)
+    assert (document["state"], document["failed"], document["generation"]) == ("FAILED", 2, 0)
+    assert [segment["segment"] for segment in document["segments"] if segment["state"] == "failed"] == [3, 7]
+    shown = fanfold("status", "r-1", "--watch", **variables)
+    assert "segments 3, 7" in shown.stdout
+    assert "it is broken" in shown.stdout
+    assert "fanfold redrive r-1 --only 3,7" in shown.stdout
+    assert "10/10 segments ended, 2 failed" in shown.stderr
+    assert fanfold("report", "r-1", "-o", str(page), **variables).stdout == f"page: {page}\n"
+    assert "fanfold redrive r-1 --only 3,7" in page.read_text()
+
+
 def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, variables, received, tmp_path: Path):
     """Each command suggests the next one."""
     params = json.dumps({"broken": [3, 7], "fixed": str(tmp_path / "fixed")})
@@ -64,16 +90,9 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     assert done.returncode == 1
     assert "ended as FAILED" in only_line(done.stderr)
 
-    done = fanfold("status", "r-1", "--json", **variables)
-    assert done.returncode == 1
-    assert "fanfold redrive r-1" in only_line(done.stderr)
-    document = json.loads(done.stdout)
-    assert (document["state"], document["failed"], document["generation"]) == ("FAILED", 2, 0)
-    assert set(document["report"]["failed"]) == {"3", "7"}
-    shown = fanfold("status", "r-1", "--watch", **variables)
-    assert "segment 3" in shown.stdout
-    assert "it is broken" in shown.stdout
+    assert_status_and_report_name_what_failed(variables, tmp_path / "run.html")
 
+    assert_failures_are_logged(variables)
     done = fanfold("results", "r-1", **variables)
     assert "Use --failures to export the failures" in only_line(done.stderr)
     done = fanfold("results", "r-1", "--failures", **variables)
@@ -108,7 +127,7 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     shown = fanfold("status", "r-1", **variables)
     assert (shown.returncode, shown.stderr) == (0, "")
     done = fanfold("run", "app:job", "--run", "r-1", "--params", '{"broken": []}', folder=BROKEN, **variables)
-    assert "run r-1 was started with params " in only_line(done.stderr)
+    assert "run r-1 was started with other params; these differ: " in only_line(done.stderr)
     done = fanfold("run", "app:job", "--run", "r-1", "--json", folder=BROKEN, **variables)
     assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "SUCCEEDED")
 
@@ -131,6 +150,10 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     ("arguments", "message"),
     [
         (("status", "none"), "run 'none' is not in the ledger"),
+        (("report", "none", "-o", "none.html"), "run 'none' is not in the ledger: check its name."),
+        (("report", "none", "--serve"), "run 'none' is not in the ledger: check its name."),
+        (("report", "none", "-o", "no-folder/run.html"), "folder no-folder does not exist; create it first"),
+        (("report", "none", "--port", "80"), "--port requires --serve"),
         (("redrive", "none"), "run 'none' is not in the ledger"),
         (("results", "none"), "run 'none' is not in the ledger"),
         (("redrive", "none", "--only", "a"), "--only 'a' is not a list of segments such as 3,17,20-25"),

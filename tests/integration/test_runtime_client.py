@@ -271,7 +271,8 @@ def test_an_invalid_setting_is_an_init_error(tmp_path: Path):
     with function(tmp_path, source) as environment:
         response = environment.next_response()
         assert (response.kind, response.value["errorType"]) == ("init error", "ConfigurationError")
-        assert response.value["errorMessage"] == "concurrency must be an integer of at least 1, not 0"
+        message = 'concurrency must be an integer of at least 1, "auto", or a fanfold.Auto, not 0'
+        assert response.value["errorMessage"] == message
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ STACK = "fanfold-dev"
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
+def built(tmp_path_factory, wheels: dict[str, str]) -> Path:
     """Run ``sam build`` for the Python version and processor of the tests; return its output folder.
 
-    Slow: pip compares thousands of versions of the SDK, and unpacks 60 MB.
+    Slow: pip unpacks 60 MB.
     """
-    return build(tmp_path_factory.mktemp("sam"))
+    return build(tmp_path_factory.mktemp("sam"), **wheels)
 
 
 def test_the_linter_of_sam_reports_nothing():
@@ -55,10 +55,10 @@ def run_built(built: Path, function: str, program: str) -> None:
 
 
 # Slow: a build by the SAM CLI.
-def test_an_example_is_built_by_its_makefile(tmp_path: Path):
+def test_an_example_is_built_by_its_makefile(tmp_path: Path, wheels: dict[str, str]):
     """It uses the project's template with the code and requirements of the example."""
     chosen = {"PYTHON_VERSION": OUR_VERSION, "ARCHITECTURE": OUR_ARCHITECTURE}
-    variables = environment(chosen)
+    variables = environment({**chosen, **wheels})
     variables["PATH"] += f":{program().parent}"
     parameters = f"StateMachine=inline Runtime=python{OUR_VERSION} Architecture={OUR_ARCHITECTURE}"
     settings = [f"BUILD={tmp_path}", f"PARAMETERS={parameters}"]

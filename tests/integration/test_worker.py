@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from command import fanfold
+from depth import by_depth
 from expiring import expiring
 from fanfold._stack.emulator import LocalStack
 from worker_trial import effects, in_queue, send, stop, trial, wait_for, worker
@@ -111,11 +112,11 @@ def test_a_message_whose_handler_does_not_end_in_time_is_redelivered(sqs, tmp_pa
     assert in_queue(sqs, url) == 1
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("WORKER_TRIALS", "3"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("WORKER_TRIALS", by_depth(1, 3)))))
 def test_workers_that_are_killed_lose_nothing(sqs, tmp_path, seed):
     """After SIGTERM and SIGKILL at random times, every order has its effect, and the queue is empty at the end.
 
-    The environment variable ``WORKER_TRIALS`` sets the number of trials; the default is 3.
+    The environment variable ``WORKER_TRIALS`` sets the number of trials.
     """
     url = new_queue(sqs, 3)
     send(sqs, url, orders(*[{}] * 200))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fanfold.check.run import Report, check_template
 from fanfold.errors import ConfigurationError
+from plans import plan, resource
 
 CORPUS = Path(__file__).parents[1] / "check_corpus"
 SIDECARS = (".fix.json", ".findings.json")
@@ -20,6 +21,12 @@ TEMPLATES = [
     for file in sorted(CORPUS.glob("*/*"))
     if not file.name.endswith(SIDECARS)
 ]
+PLAN = plan(
+    queue={"redrive_policy": '{"deadLetterTargetArn": "arn:x", "maxReceiveCount": 5}', "arn": "arn:y"},
+    function={"environment": [{"variables": {"FANFOLD_CONCURRENCY": "5"}}]},
+    mapping={"scaling_config": [{"maximum_concurrency": 2}], "filter_criteria": [{"filter": [{"pattern": "{}"}]}]},
+    resources=[resource("aws_sqs_queue_redrive_policy.jobs", {"queue_url": "arn:y"})],
+)
 
 odd_scalars = st.one_of(
     st.none(),
@@ -56,9 +63,9 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def odd_templates(draw: st.DrawFn) -> Any:
-    """Return a template of the corpus with a few values replaced, wrapped in a function, copied, or removed."""
-    template = copy.deepcopy(draw(st.sampled_from(TEMPLATES)))
+def odd_templates(draw: st.DrawFn, templates: list[Any] = TEMPLATES) -> Any:
+    """Return one of the templates with a few values replaced, wrapped in a function, copied, or removed."""
+    template = copy.deepcopy(draw(st.sampled_from(templates)))
     for _ in range(draw(st.integers(1, 4))):
         places = paths(template)
         if not places:
@@ -101,6 +108,32 @@ def test_an_unusual_template_gets_a_report_or_an_error(template: Any, tmp_path_f
     file.write_text(json.dumps(template))
     result = checked(file)
     assert isinstance(result, Report) or result.startswith(str(file))
+
+
+@given(plan=odd_templates([PLAN]))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_an_unusual_plan_gets_a_report_or_an_error(plan: Any, tmp_path_factory: pytest.TempPathFactory):
+    """For any content of a Terraform plan, too."""
+    file = tmp_path_factory.mktemp("odd") / "plan.json"
+    file.write_text(json.dumps(plan))
+    result = checked(file)
+    assert isinstance(result, Report) or result.startswith(str(file))
+
+
+@given(
+    levels=st.integers(1, 400), opening=st.sampled_from(["[", "{a: ", '{"a":', '{"a":\t[', "- "]), closed=st.booleans()
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_nesting_never_ends_the_process(
+    levels: int, opening: str, closed: bool, tmp_path_factory: pytest.TempPathFactory
+):
+    """However deep, in whatever form: one line, which names the file."""
+    text = f"Resources: {opening * levels}x" if opening[0] in "[{" else f"{opening * levels}x"
+    closing = {"[": "]", "{": "}", "-": ""}[opening[0]] + ("]" if opening.endswith("[") and len(opening) > 1 else "")
+    file = tmp_path_factory.mktemp("odd") / "template.yaml"
+    file.write_text(text + closing[::-1] * levels * closed)
+    result = checked(file)
+    assert isinstance(result, Report) or (result.startswith(str(file)) and "\n" not in result)
 
 
 @given(value=odd_values)

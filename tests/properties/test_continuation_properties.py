@@ -33,12 +33,14 @@ from fanfold._jobs.collect import collect
 from fanfold._jobs.commit import commit_ended
 from fanfold._jobs.continuation import MOST_HOPS, continue_later
 from fanfold._jobs.job_state import JobState
+from fanfold._jobs.redrive import failures_of, redrive
+from fanfold._jobs.run_details import read_details
 from fanfold._jobs.scatter import scatter
 from fanfold._jobs.segment_handler import SegmentItems, process_message
 from fanfold._jobs.segment_result import SegmentStopped
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Hop, Marker
-from fanfold.errors import ConfigurationError, LedgerError
+from fanfold._ports.run import Hop, Marker, Run, RunState
+from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryTables
 from fanfold.testing import ManualClock, make_record
 from harness import Bench, ended
@@ -191,17 +193,38 @@ async def test_after_two_deliveries_that_stop_differently_the_segment_continues_
     assert await results_of(backend, 1) == [[0, 1, 2], [3, 4, 5, 6, 7, 8, 9]]
 
 
-async def test_a_segment_is_not_continued_after_the_maximum_number_of_hops():
-    """Its items no longer end early: it completes, or it is cancelled and redelivered."""
+async def test_a_segment_that_has_used_its_continuations_fails_where_it_stops_and_a_redrive_continues_from_there():
+    """Immediately, with the place in its reason. The results of all its parts are folded, and none is read twice."""
     backend = backend_with()
     await scatter("job", Ranges(10, size=10), run_id="run", params={}, backend=backend, **SCATTER)
-    for _ in range(2):
-        (body,) = await sent(backend)
-        await deliver(body, backend, 2, max_hops=2)
+    parts = 0
+    for gen, place in enumerate((3, 6, 9)):
+        while bodies := await sent(backend):
+            parts += len(bodies)
+            await deliver(bodies[0], backend, 1, max_hops=2)
+        run = await ended_as_failed(backend)
+        assert f'stopped at {{"start":{place}}}; a redrive continues' in (await failures_of("run", backend)).segments[0]
+        await redrive("run", backend)
+        assert parts == 3 * (gen + 1)
     (body,) = await sent(backend)
     await deliver(body, backend, 2, max_hops=2)
-    assert await sent(backend) == []
-    assert await results_of(backend, 1) == [[0, 1], [2, 3], [4, 5, 6, 7, 8, 9]]
+    assert await results_of(backend, 1) == [[number] for number in range(10)]
+    details = await read_details(await backend.ledger.run("run") or run, backend)
+    assert (details.deliveries, details.retries, details.is_exact) == (10, 0, True)
+    (end,) = details.ends()
+    assert (end.parts, end.items, end.attempts, end.gen) == (10, 10, 10, 3)
+
+
+async def ended_as_failed(backend: Backend) -> Run:
+    """End the run as the fold function does if a segment has failed."""
+    run = await backend.ledger.run("run")
+    assert run is not None
+    fence = await backend.ledger.claim("run", gen=run.gen, now=0, lease_seconds=1)
+    assert fence is not None
+    await backend.ledger.finish(
+        "run", fence=fence, state=RunState.FAILED, output=run.failures_key(), ended_at=1.0, failed=1
+    )
+    return run
 
 
 async def test_the_result_of_a_hop_may_exceed_the_ledger_limit():
@@ -233,14 +256,16 @@ async def test_a_segment_whose_continuation_cannot_be_sent_is_not_acknowledged(q
     assert await continue_later([(3, ended), (5, other)], backend) == set()
 
 
-async def test_a_chain_with_missing_hops_is_refused():
-    """The fold fails instead of omitting results."""
+async def test_a_chain_with_missing_hops_counts_as_failed():
+    """Its other results are not used, and a redrive processes the segment again."""
     backend = backend_with()
     await scatter("job", Ranges(1, size=1), run_id="run", params={}, backend=backend, **SCATTER)
     await backend.ledger.put_marker("run", Marker("m", 0, ids=[0], results={0: "1"}, hops={0: 2}))
     await backend.ledger.put_hop("run", Hop(0, 1, 0, rest={}, result="1"))
-    with pytest.raises(LedgerError, match="segment 0 was continued"):
-        await results_of(backend, 1)
+    with closing(sqlite3.connect("")) as rows:
+        collected = await collect(await backend.ledger.run("run"), 1, backend, rows)
+        assert list(await collected.results()) == []
+    assert collected.tally.failed == {0: "it was continued, but not all of its hops are in the ledger"}
 
 
 async def test_a_marker_that_is_not_pinned_is_ignored():

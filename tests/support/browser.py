@@ -28,3 +28,29 @@ def drawn(file: Path, scheme: str, *widths: int) -> Iterator[Any]:
             assert page.evaluate("document.documentElement.scrollWidth") <= width
         browser.close()
     assert problems == []
+
+
+CONTRAST = """
+() => {
+  const numbers = color => color.match(/[\\d.]+/g).map(Number);
+  const light = color => numbers(color).slice(0, 3).map(value => value / 255)
+    .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, place) => sum + value * [0.2126, 0.7152, 0.0722][place], 0);
+  const behind = element => {
+    for (let above = element; above; above = above.parentElement) {
+      const color = getComputedStyle(above).backgroundColor;
+      if ((numbers(color)[3] ?? 1) > 0) return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const hasText = element => [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
+  return [...document.querySelectorAll("body *")]
+    .filter(element => hasText(element) && !element.closest("svg, script, .legend span"))
+    .map(element => {
+      const pair = [light(getComputedStyle(element).color), light(behind(element))].sort((a, b) => b - a);
+      return [(pair[0] + 0.05) / (pair[1] + 0.05), element.textContent.slice(0, 40)];
+    })
+    .filter(([ratio]) => ratio < 4.5);
+}
+"""
+"""Returns each text whose contrast is below 4.5 to 1, the minimum of WCAG 2 level AA, with its contrast."""

@@ -21,7 +21,7 @@ class Scripted:
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._port, name)
-        if name in {"hops", "list", "markers", "read"}:
+        if name in {"attempts", "hops", "list", "markers", "read"}:
 
             async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
                 self._gate(f"before {name}")

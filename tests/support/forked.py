@@ -20,7 +20,12 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-COMMANDS = ("bench", "bench_estimate", "capture", "check", "init", "replay", "run", "run_here", "show", "status")
+from shared_models import share_models
+
+COMMANDS = (
+    *("bench", "bench_estimate", "cancel", "capture", "check", "init", "logs", "redrive", "replay", "run", "run_here"),
+    *("runs", "show", "status"),
+)
 IMPORTED = (
     "asyncio",
     "typer.rich_utils",
@@ -30,10 +35,11 @@ IMPORTED = (
 )
 TEMPLATES = ("cfnlint.template", "samtranslator.translator.translator")
 AWS = ("boto3", "fanfold.aws.backend", "fanfold.aws.sqs")
+SERVICES = ("dynamodb", "s3", "sqs")
 IMPORTED_BY_ARGUMENT = {
     "--output": ("matplotlib.figure", "matplotlib.backends.backend_agg"),
     **dict.fromkeys(("--template", "check"), TEMPLATES),
-    **dict.fromkeys(("demo", "local", "redrive", "results", "run", "runs", "status"), AWS),
+    **dict.fromkeys(("cancel", "demo", "local", "logs", "redrive", "results", "run", "runs", "status"), AWS),
 }
 """Modules that only some commands import."""
 _LARGEST_REQUEST = 1 << 20
@@ -93,13 +99,17 @@ def parent() -> Parent:
 def _serve(descriptor: int) -> None:
     """Fork a process per request; return after the end of each forked process, and when the socket is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests handle Ctrl-C, and then close the socket
+    share_models()
     _import(IMPORTED)
     with socket.socket(fileno=descriptor) as requests:
         while True:
             request, descriptors, _, _ = socket.recv_fds(requests, _LARGEST_REQUEST, 3)
             if not request:
                 return
-            _import(name for argument in json.loads(request)[0] for name in IMPORTED_BY_ARGUMENT.get(argument, ()))
+            _import(needed := [n for part in json.loads(request)[0] for n in IMPORTED_BY_ARGUMENT.get(part, ())])
+            if "boto3" in needed:
+                with contextlib.suppress(ImportError):
+                    _parse_models()
             if not os.fork():
                 break
             for number in descriptors:
@@ -120,6 +130,16 @@ def _import(names: Iterable[str]) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.freeze()
+
+
+@functools.cache
+def _parse_models() -> None:
+    """Parse the models of the services that most commands call."""
+    from boto3.session import Session  # not the session of boto3 itself, which keeps the settings of this process
+
+    session = Session(region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
+    for service in SERVICES:
+        session.client(service).close()
 
 
 def _reap() -> None:

@@ -4,6 +4,7 @@ import uuid
 
 from fanfold._ports.run import Run
 from fanfold.aws.dynamodb import DynamoDBLedger
+from fanfold.aws.run_index import INDEX, PROJECTED
 
 RUN = Run(
     "run-1",
@@ -15,12 +16,28 @@ RUN = Run(
 )
 
 
-async def dynamodb_ledger(client) -> DynamoDBLedger:
+async def dynamodb_ledger(client, *, lists_runs: bool = True) -> DynamoDBLedger:
+    """Create a table as the template does; without the index of runs, as earlier releases did."""
     table = f"ledger-{uuid.uuid4().hex}"
+    strings, numbers = ("pk", "sk"), ()
+    index = {
+        "IndexName": INDEX,
+        "KeySchema": [
+            {"AttributeName": "state", "KeyType": "HASH"},
+            {"AttributeName": "created_at", "KeyType": "RANGE"},
+        ],
+        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(PROJECTED)},
+    }
+    if lists_runs:
+        strings, numbers = ("pk", "sk", "state"), ("created_at",)
     await client.create_table(
         TableName=table,
         BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        AttributeDefinitions=[
+            *({"AttributeName": name, "AttributeType": "S"} for name in strings),
+            *({"AttributeName": name, "AttributeType": "N"} for name in numbers),
+        ],
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        **({"GlobalSecondaryIndexes": [index]} if lists_runs else {}),
     )
     return DynamoDBLedger(client, table)

@@ -1,6 +1,8 @@
-"""A job that reads lines of numbers."""
+"""Jobs that read numbers."""
 
-from fanfold import Job, S3Lines
+from typing import Any
+
+from fanfold import Job, Ranges, S3Lines
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(100))
 """290 bytes of JSON Lines."""
@@ -19,4 +21,13 @@ def make_job(*, segment=None, fold=None, **settings) -> Job:
 
     job.segment(segment or all_of)
     job.fold(fold or (lambda results: [number for result in results for number in result]))
+    return job
+
+
+def ranges_job(count: int, **settings: Any) -> Job:
+    """Return a job with one number in each segment; its output is the list of all."""
+    job = Job("numbers", watch_seconds=60, **settings)
+    job.source(lambda params: Ranges(count, size=1))
+    job.segment(all_of)
+    job.fold(lambda results: [number for result in results for number in result])
     return job

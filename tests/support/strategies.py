@@ -85,12 +85,17 @@ def text_objects(draw: st.DrawFn, *, max_rows: int = 6) -> bytes:
     return draw(joined(draw(st.lists(TEXTS, min_size=1, max_size=max_rows))))
 
 
+def names() -> st.SearchStrategy[str]:
+    """Valid names of jobs and runs."""
+    return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True)
+
+
 def segments() -> st.SearchStrategy[Segment]:
     """Segments of any job, run and source."""
     return st.builds(
         Segment,
-        job=st.text(),
-        run=st.text(),
+        job=names(),
+        run=names(),
         number=st.integers(0, 10**12),
         source=st.builds(
             lambda described, kind: {**described, "type": kind}, st.dictionaries(st.text(), json_values()), st.text()

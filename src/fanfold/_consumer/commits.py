@@ -25,17 +25,44 @@ class Commits:
         records: The batch.
         commit: Makes results durable.
         deadline: The deadline of the invocation.
+        conclude: Called once at the end of the batch, after the last commit, also if nothing is done; it cannot change
+            an outcome. None for nothing.
     """
 
-    def __init__(self, records: Sequence[Record], commit: Commit, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        commit: Commit,
+        deadline: Deadline,
+        conclude: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self.positions: set[int] = set()
         """Positions of the records whose results are committed."""
         self._records = records
         self._commit = commit
         self._deadline = deadline
+        self._conclude = conclude
 
     async def commit_done(self, outcomes: Sequence[Outcome | None], moment: float) -> None:
-        """Commit what is done and not yet committed, no later than a moment; the rest stays unacknowledged."""
+        """Commit what is done and not yet committed, no later than a moment; the rest stays unacknowledged.
+
+        The last call, at ``responds_at``, also concludes the batch.
+        """
+        await self._commit_new(outcomes, moment)
+        if self._conclude is not None and moment >= self._deadline.responds_at:
+            concluding = asyncio.ensure_future(self._call_conclude(self._conclude))
+            try:
+                await asyncio.wait({concluding}, timeout=self._deadline.until(moment))
+            finally:
+                concluding.cancel()
+
+    async def _call_conclude(self, conclude: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await conclude()
+        except Exception:
+            logger.exception("the end of the batch was not recorded; its outcomes are not affected")
+
+    async def _commit_new(self, outcomes: Sequence[Outcome | None], moment: float) -> None:
         done = [
             (position, outcome.value)
             for position, outcome in enumerate(outcomes)

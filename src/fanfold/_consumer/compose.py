@@ -7,7 +7,7 @@ payload from S3, and the handler with the decoded body. The first four are optio
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanfold._base.callables import is_coroutine_function
@@ -111,7 +111,7 @@ class BatchFactory:
             "deadline": shared.deadline,
             "admission": self._admission(shared, environment, concurrency, is_shared=shares_concurrency),
             "dead_letters": dead_letters,
-            "commits": None if commit is None else _commits(records, commit, shared.deadline),
+            "commits": None if commit is None else _commits(records, commit, shared.deadline, self._conclude(shared)),
             "observation": observation,
             "keep_details": reads_outcomes or settings.commit is not None,
             "order": self._order(records) if settings.is_fair else None,
@@ -199,6 +199,11 @@ class BatchFactory:
         commit = self._settings.commit
         return None if commit is None else lambda done, _: commit(done, shared)
 
+    def _conclude(self, shared: BatchContext[Any]) -> Callable[[], Awaitable[object]] | None:
+        """Return what a commit stage with a method ``conclude`` does at the end of each batch."""
+        conclude = getattr(self._settings.commit, "conclude", None)
+        return None if conclude is None else lambda: conclude(shared)
+
     def _idempotent(
         self,
         records: Sequence[Record],
@@ -259,7 +264,9 @@ def _resolver(settings: Settings, environment: ExecutionEnvironment, memory_byte
     return None if payloads is None else resolver(environment.payloads, payloads, payloads.limit(memory_bytes))
 
 
-def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> Commits:
+def _commits(
+    records: Sequence[Record], commit: Commit, deadline: Deadline, conclude: Callable[[], Awaitable[object]] | None
+) -> Commits:
     from fanfold._consumer.commits import Commits  # not imported at cold start
 
-    return Commits(records, commit, deadline)
+    return Commits(records, commit, deadline, conclude)

@@ -60,7 +60,7 @@ def check_findable(function: Callable[..., Any]) -> None:
     qualname = str(getattr(function, "__qualname__", repr(function)))
     if module in {"__main__", "None"}:
         raise ConfigurationError(
-            f"{qualname} cannot run in worker processes: they cannot import __main__. Define it in a module of its own"
+            f"{qualname} cannot run in worker processes: they cannot import __main__. Define it in a separate module"
         )
     spec = getattr(sys.modules.get(module), "__spec__", None)
     if "<locals>" in qualname and not getattr(spec, "_initializing", False):
@@ -76,7 +76,7 @@ def settings_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 class Registered:
-    """What ``fanfold.consumer`` returns in a worker process: the registered function, which nothing calls."""
+    """The return value of ``fanfold.consumer`` in a worker process: the registered function, which nothing calls."""
 
     def __init__(self, function: Callable[..., Any], settings: dict[str, Any]) -> None:
         functools.update_wrapper(self, function, updated=())

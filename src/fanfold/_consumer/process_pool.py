@@ -47,7 +47,7 @@ _OUT_OF_TIME: Final = NotStarted("the invocation was about to time out")
 
 
 class Spec(NamedTuple):
-    """What the processes of one consumer run."""
+    """The handler of the processes of one consumer, and its settings."""
 
     handler: HandlerName
     """The handler."""
@@ -71,7 +71,7 @@ class _Job:
 
 
 class _Batch(NamedTuple):
-    """What the processes are told of a batch."""
+    """A batch, as the processes know it."""
 
     message: tuple[object, ...]
     deadline: Deadline
@@ -110,7 +110,7 @@ class ProcessPool:
     # --- For the batches.
 
     def begin(self, shared: BatchContext[Any], timeout: float | None, *, keeps_values: bool) -> _Batch:
-        """Return what the processes are told of a batch.
+        """Return a batch as the processes know it.
 
         Args:
             shared: The context of its records.

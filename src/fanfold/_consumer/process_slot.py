@@ -23,7 +23,7 @@ _RECEIVE_BYTES: Final = 1 << 18
 _PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[4:]; from fanfold._consumer.process_child import main; main(*sys.argv[1:4])"
 )
-"""What a process runs: it finds modules where this process does, without a change of its environment."""
+"""The program of a process: it finds modules where this process does, without a change of its environment."""
 _POLL_SECONDS: Final = 0.002
 """Interval of looks at a process that is ending, where the system does not report the end."""
 
@@ -72,7 +72,7 @@ class Owner(Protocol):
         ...
 
     def died(self, slot: Slot, how: str) -> None:
-        """Note that the process has ended, and how, in words."""
+        """Note that the process has ended, and how, as text."""
         ...
 
 
@@ -90,11 +90,11 @@ class Slot:
         self.frame: int = 0
         """Number of the last frame."""
         self.jobs: Sequence[Any] = ()
-        """What it was sent in this frame."""
+        """The records of this frame."""
         self.seen: int = 0
         """Number of these that are known to have ended."""
         self.batch: object = None
-        """The batch that it was told of last."""
+        """The batch that it knows."""
         self.size: int = 1
         """Maximum number of records in the next frame."""
         self.sent_at: float = 0.0
@@ -185,7 +185,7 @@ class Slot:
         self._loop.call_later(RETIRE_SECONDS, self.kill_now)
 
     def close(self, *, is_busy: bool) -> None:
-        """End the process, without notifying the owner: at once, if it runs a record."""
+        """End the process, without notifying the owner: immediately, if it runs a record."""
         if not self.has_died:
             self._detach()
             self._ended.set_result(None)

@@ -1,4 +1,4 @@
-"""What travels between a consumer and its worker processes: the context of a batch, and errors."""
+"""The context of a batch, and errors, on their way between a consumer and its worker processes."""
 
 from __future__ import annotations
 

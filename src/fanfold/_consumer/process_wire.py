@@ -1,4 +1,4 @@
-"""What a consumer and its worker processes share: messages over a socket, and a page of memory.
+"""Messages over a socket, and a page of memory, which a consumer and its worker processes share.
 
 The page tells the consumer at any moment, also after the death of the process, which record runs since when, and which
 records of the frame are done. A *frame* is the records that are sent to a process in one message.

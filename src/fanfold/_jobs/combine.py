@@ -72,8 +72,14 @@ async def tree_of(run: Run, backend: Backend) -> Tree | None:
     key = f"{_prefix(run)}/tree.json"
     if not await _exists(key, backend):
         return None
-    document = json.loads(await backend.get_result(key))
-    return Tree(document["results"], document["fan_in"])
+    try:
+        document = json.loads(await backend.get_result(key))
+        tree = Tree(int(document["results"]), int(document["fan_in"]))
+    except (LookupError, TypeError, ValueError):
+        tree = Tree(-1, 0)
+    if tree.results < 0 or tree.fan_in < 2:  # noqa: PLR2004 - one result cannot be combined
+        raise SegmentError(f"run {run.id}: {key} is damaged; a redrive combines the results again")
+    return tree
 
 
 async def combine(run: Run, tree: Tree, place: tuple[int, int], reduction: Reduction, backend: Backend) -> None:
@@ -93,13 +99,24 @@ async def combine(run: Run, tree: Tree, place: tuple[int, int], reduction: Reduc
         last = min(first + tree.fan_in, tree.levels[level - 1])
         texts = await _combined(run, level - 1, range(first, last), backend)
     else:
-        texts = (await backend.get_result(_input(run, tree.fan_in, group))).decode().split("\n")
+        texts = await _inputs(run, tree, group, backend)
     with results_of(texts) as results:
         value = await apply(reduction.function, results)
     if isinstance(value, File):
         with value.on_disk():  # deletes a file of rows
             raise SegmentError("the combine function must return one JSON value, not a file or rows")
     await _put_once(key, to_json(value, of="combine function"), backend)
+
+
+async def _inputs(run: Run, tree: Tree, group: int, backend: Backend) -> list[str]:
+    key = _input(run, tree.fan_in, group)
+    texts = (await backend.get_result(key)).decode(errors="replace").split("\n")
+    expected = min(tree.fan_in, tree.results - group * tree.fan_in)
+    if len(texts) != expected:
+        raise SegmentError(
+            f"run {run.id}: {key} holds {len(texts)} results, not {expected}; a redrive combines them again"
+        )
+    return texts
 
 
 async def is_complete(run: Run, tree: Tree, level: int, backend: Backend) -> bool:
@@ -205,7 +222,7 @@ def _prefix(run: Run) -> str:
 
 def _input(run: Run, fan_in: int, group: int) -> str:
     # The fan-in is part of the key: an attempt by an older deployment may have used another one before it died.
-    return f"{_prefix(run)}/results/{fan_in}/{group:08}.jsonl"
+    return f"{_prefix(run)}/inputs/{fan_in}/{group:08}.jsonl"
 
 
 def _key(run: Run, level: int, group: int) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from fanfold._base.context import BatchContext
+from fanfold._base.dead_letter import DELIVERIES_ATTRIBUTE
 from fanfold._base.log import BatchLogger, logger
 from fanfold._base.record import Record
-from fanfold._jobs.continuation import continue_later
+from fanfold._jobs.attempts import environment_of, write_failed
+from fanfold._jobs.continuation import continue_later, failed_where_it_stopped
 from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import (
     INLINE_RESULTS_BYTES,
     REASON_CHARACTERS,
@@ -45,22 +46,39 @@ async def commit_ended(done: Sequence[tuple[Record, MessageResult]], batch: Batc
     did not end in a message of several, continues in a separate message, which is sent before the old one is
     acknowledged.
     """
-    backend = batch.state.backend
+    backend, environment = batch.state.backend, environment_of(batch)
     results = [(position, result) for position, (_, value) in enumerate(done) for result in _results_in(value)]
-    left = [(position, segment) for position, (_, value) in enumerate(done) for segment in _left_in(value)]
+    left = [(position, message) for position, (_, value) in enumerate(done) for message in _left_in(value)]
     stopped = [(position, result) for position, result in results if isinstance(result, SegmentStopped)]
-    uncommitted = await continue_later(stopped, backend) if stopped else set()
+    uncommitted = await continue_later(stopped, backend, environment) if stopped else set()
     if left:
         uncommitted |= await _send_separately(left, backend)
     batch_logger = BatchLogger()
-    for group in _groups((position, result) for position, result in results if not isinstance(result, SegmentStopped)):
+    ended: list[tuple[int, _Ended]] = [
+        (position, failed_where_it_stopped(result) if isinstance(result, SegmentStopped) else result)
+        for position, result in results
+        if not isinstance(result, SegmentStopped) or (result.is_last and position not in uncommitted)
+    ]
+    for group in _groups(ended):
         try:
-            await _commit_group([value for _, value in group], backend)
+            await _commit_group([value for _, value in group], backend, environment)
         except FanfoldError:
             run = group[0][1].segment.run
             batch_logger.exception("run %s: could not record %d ended segments in the ledger", run, len(group))
             uncommitted.update(position for position, _ in group)
     return set(range(len(done))) - uncommitted
+
+
+class RecordStage:
+    """The commit stage: records what ended, and at the end of each batch what failed."""
+
+    async def __call__(self, done: Sequence[tuple[Record, MessageResult]], batch: BatchContext[JobState]) -> set[int]:
+        """Record ended segments; return the positions that may be acknowledged."""
+        return await commit_ended(done, batch)
+
+    async def conclude(self, batch: BatchContext[JobState]) -> None:
+        """Record failed attempts."""
+        await write_failed(batch)
 
 
 def _results_in(value: MessageResult) -> Sequence[SegmentResult]:
@@ -69,14 +87,17 @@ def _results_in(value: MessageResult) -> Sequence[SegmentResult]:
     return [] if isinstance(value, Unrecorded) else [value]
 
 
-def _left_in(value: MessageResult) -> Sequence[Segment]:
-    return value.left if isinstance(value, BundleResult) else []
+def _left_in(value: MessageResult) -> Sequence[Message]:
+    if not isinstance(value, BundleResult):
+        return []
+    attributes = {DELIVERIES_ATTRIBUTE: str(value.deliveries)} if value.deliveries else {}
+    return [Message(segment.to_body(), attributes) for segment in value.left]
 
 
-async def _send_separately(left: Sequence[tuple[int, Segment]], backend: Backend) -> set[int]:
+async def _send_separately(left: Sequence[tuple[int, Message]], backend: Backend) -> set[int]:
     """Send each segment in a separate message; return the positions of those that could not be sent."""
     try:
-        await enqueue(backend.work_queue, (Message(segment.to_body()) for _, segment in left))
+        await enqueue(backend.work_queue, (message for _, message in left))
     except FanfoldError:
         logger.exception("could not send %d segments in separate messages; their messages are redelivered", len(left))
         return {position for position, _ in left}
@@ -97,18 +118,23 @@ def _groups(ended: Iterable[tuple[int, _Ended]]) -> Iterator[list[tuple[int, _En
         yield from (group[first : first + MARKER_SEGMENTS] for first in range(0, len(group), MARKER_SEGMENTS))
 
 
-async def _commit_group(ended: Sequence[_Ended], backend: Backend) -> None:
+async def _commit_group(ended: Sequence[_Ended], backend: Backend, environment: str | None) -> None:
     run = ended[0].segment.run
-    await backend.ledger.put_marker(run, await _marker(ended, backend))
+    await backend.ledger.put_marker(run, await _marker(ended, backend, environment))
     counter = await backend.ledger.count(run, len(ended))
     if counter.due:
         await send_request(backend, CheckRun(run))
 
 
-async def _marker(ended: Sequence[_Ended], backend: Backend) -> Marker:
+def _hops_of(result: _Ended) -> int:
+    return result.segment.hop if isinstance(result, SegmentDone) else result.hops
+
+
+async def _marker(ended: Sequence[_Ended], backend: Backend, environment: str | None) -> Marker:
     name, gen = uuid.uuid4().hex, ended[0].segment.gen
     done = sorted((result for result in ended if isinstance(result, SegmentDone)), key=lambda done: done.segment.number)
     failed = [result for result in ended if isinstance(result, SegmentFailed)]
+    timings = [result.timing for result in done if result.timing is not None]
     results = {result.segment.number: result.result for result in done}
     results_key = None
     if sum(map(len, results.values())) > INLINE_RESULTS_BYTES:
@@ -121,8 +147,13 @@ async def _marker(ended: Sequence[_Ended], backend: Backend) -> Marker:
         results={} if results_key else results,
         results_key=results_key,
         failed={result.segment.number: result.reason[:REASON_CHARACTERS] for result in failed},
-        receive_counts={result.segment.number: result.receive_count for result in ended if result.receive_count > 1},
-        hops={result.segment.number: result.segment.hop for result in done if result.segment.hop},
+        receive_counts={result.segment.number: result.receive_count for result in ended if result.receive_count != 1},
+        messages={result.segment.number: result.message for result in done if result.receive_count > 1},
+        hops={result.segment.number: hops for result in ended if (hops := _hops_of(result))},
         items=[result.items for result in done],
         bad_rows={result.segment.number: result.bad_rows for result in done if result.bad_rows},
+        began_at=[round(timing.began_at, 3) for timing in timings] if len(timings) == len(done) else (),
+        seconds=[round(timing.seconds, 3) for timing in timings] if len(timings) == len(done) else (),
+        ended_at=round(backend.now(), 3),
+        environment=environment,
     )

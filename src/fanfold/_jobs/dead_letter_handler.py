@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from fanfold._base.context import Context
 from fanfold._base.dead_letter import (
     ATTRIBUTE,
+    DELIVERIES_ATTRIBUTE,
     PUT_BACK_ATTRIBUTE,
     configured_max_receives,
+    deliveries_before,
     reason_attribute,
     reason_in,
 )
 from fanfold._base.record import Record
 from fanfold._jobs.job_state import JobState, logger_of
+from fanfold._jobs.message_check import live_run
 from fanfold._jobs.segment import Segment, segments_of
-from fanfold._jobs.segment_handler import live_run
 from fanfold._jobs.segment_result import BundleResult, SegmentFailed, Unrecorded
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
@@ -42,7 +44,7 @@ async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -
     """
     try:
         segments = segments_of(record.body)
-        run = await live_run(job, segments[0], ctx.batch)
+        run = await live_run(job, segments, ctx.batch)
     except SegmentError as error:
         await _quarantine(record, str(error), ctx.state)
         return Unrecorded.QUARANTINED
@@ -62,7 +64,9 @@ async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -
         failure = {"segment": segment.number, "reason": reason, "body": segment.to_body()}
         key = f"{run.prefix()}/failed/{segment.number}.json"
         await ctx.state.backend.put_result(key, json.dumps(failure).encode())
-    return BundleResult([SegmentFailed(segment, ctx.receive_count, reason) for segment in segments])
+    return BundleResult(
+        [SegmentFailed(segment, deliveries_before(record), reason, segment.hop) for segment in segments]
+    )
 
 
 async def _put_back(segments: Sequence[Segment], record: Record, state: JobState) -> None:
@@ -71,7 +75,7 @@ async def _put_back(segments: Sequence[Segment], record: Record, state: JobState
     messages = (
         Message(
             segment.to_body(),
-            {PUT_BACK_ATTRIBUTE: "1"},
+            {PUT_BACK_ATTRIBUTE: "1", DELIVERIES_ATTRIBUTE: str(deliveries_before(record))},
             deduplication_id=f"{record.message_id}-{segment.number}-back",
         )
         for segment in segments

@@ -16,6 +16,7 @@ from fanfold._consumer.settle import OpenSettler
 from fanfold._jobs.continuation import MOST_HOPS
 from fanfold._jobs.functions import check_part
 from fanfold._jobs.job_state import JobState
+from fanfold._jobs.masking import masked
 from fanfold._jobs.notify import check_tolerance
 from fanfold._jobs.result_text import CheckResult
 from fanfold._jobs.segment_handler import SegmentFunction
@@ -206,7 +207,7 @@ class JobDefinition:
             raise
         except Exception as error:
             raise ConfigurationError(
-                f"job {self.name}: the source function failed for params {dict(params)}: {error!r}"
+                f"job {self.name}: the source function failed for params {masked(params)}: {error!r}"
             ) from error
         if isinstance(source, type) or not hasattr(source, "pin"):
             raise ConfigurationError(

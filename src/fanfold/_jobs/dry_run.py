@@ -21,13 +21,12 @@ from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import bodies
 from fanfold._jobs.tally import UNEVEN
 from fanfold._ports.backend import Backend
+from fanfold._ports.ledger_encoding import MARKER_WRITE_UNITS
 from fanfold._ports.run import Run, source_prefix
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
 from fanfold.sources.bad_rows import BadRow
 
-MARKER_WRITE_UNITS: Final = 3
-"""Write units per batch: a marker of up to 2 KiB and the counter."""
 MANY_SEGMENTS: Final = 1_000_000
 _SHOWN_SEGMENTS: Final = 3
 _RUN: Final = "dry-run"

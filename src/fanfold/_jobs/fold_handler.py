@@ -27,18 +27,26 @@ from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
 from fanfold._jobs.bad_rows import BAD_ROWS_FILE, merge_bad_rows
 from fanfold._jobs.collect import Collected, collect
-from fanfold._jobs.combine import Reduction, advance, combine, is_complete, remaining_results, tree_of
+from fanfold._jobs.combine import Reduction, Tree, advance, combine, is_complete, remaining_results, tree_of
 from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, ResumeScatter, WatchRun, from_body, send_request
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import is_tolerated, notify_run_ended
 from fanfold._jobs.output import apply, commit
 from fanfold._jobs.results import FoldFunction, Results, opened, results_of
 from fanfold._jobs.scatter import resume_scatter
+from fanfold._jobs.segment_count import total_of
 from fanfold._jobs.segment_result import reason_of
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
-from fanfold.errors import ConfigurationError, FanfoldError, SegmentError
+from fanfold.errors import (
+    ConfigurationError,
+    FanfoldError,
+    FenceLostError,
+    LedgerError,
+    ObjectMissingError,
+    SegmentError,
+)
 from fanfold.sources.bad_rows import excess_of
 
 LEASE_SLACK_SECONDS: Final = 5.0
@@ -88,23 +96,49 @@ async def check_and_fold(
     run = await backend.ledger.run(check.run_id)
     if run is None or run.job != job:
         raise SegmentError(f"check of run {check.run_id!r}: the ledger has no such run of job {job!r}")
-    if not run.ended and await _is_scatter_stalled(check, run, backend):
-        try:
-            await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
-        except FanfoldError as error:
-            is_last = isinstance(error, ConfigurationError) and ctx.receive_count >= FOLD_ATTEMPTS
-            if run.is_planned or not (error.permanent or is_last):
-                raise
-            attempt = _Attempt(run, check, folding, backend, ctx)
-            await attempt.fail(f"the run could not be planned: {reason_of(error)}")
-            run = await backend.ledger.run(run.id) or run
-    state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
-    if state.is_final:
-        await notify_run_ended(run.id, backend)
-    elif isinstance(check, WatchRun) and backend.now() < run.expires_at:
+    watches = isinstance(check, WatchRun) and backend.now() < run.expires_at
+    try:
+        run = await _with_all_segments(run, check, folding, ctx, per_message)
+        state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
+        if state.is_final:
+            await notify_run_ended(run.id, backend)
+    except FanfoldError:
+        if watches and ctx.receive_count == FOLD_ATTEMPTS:  # the queue will give up on this check, but not on the run
+            with contextlib.suppress(FanfoldError):
+                await send_request(backend, WatchRun(run.id, run.progress), watch_seconds)
+        raise
+    if watches and not state.is_final:
         # Last, so that it is sent once: SQS redelivers a check that fails.
         await send_request(backend, WatchRun(run.id, run.progress), watch_seconds)
     return state
+
+
+async def _with_all_segments(
+    run: Run, check: FoldRequest, folding: Folding, ctx: Context[JobState], per_message: int
+) -> Run:
+    """Resume the scatter of a run if it was requested or is stalled; return the run afterwards."""
+    backend = ctx.state.backend
+    if run.ended or not await _is_scatter_stalled(check, run, backend):
+        return run
+    try:
+        await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
+    except FanfoldError as error:
+        if (reason := _reason_not_scattered(error, run, ctx)) is None:
+            raise
+        await _Attempt(run, check, folding, backend, ctx).fail(reason)
+    return await backend.ledger.run(run.id) or run
+
+
+def _reason_not_scattered(error: FanfoldError, run: Run, ctx: Context[JobState]) -> str | None:
+    """Return why a run has to end because its segments cannot be determined; None if a retry may succeed."""
+    is_last = ctx.receive_count >= FOLD_ATTEMPTS
+    if not run.is_planned:
+        if error.permanent or (isinstance(error, ConfigurationError) and is_last):
+            return f"the run could not be planned: {reason_of(error)}"
+        return None
+    if error.permanent or (isinstance(error, LedgerError) and is_last):
+        return f"its segments could not be sent: {reason_of(error)}"
+    return None
 
 
 async def _is_scatter_stalled(check: FoldRequest, run: Run, backend: Backend) -> bool:
@@ -148,9 +182,12 @@ class _Attempt:
             return await self._claim_and_fold(collected, combined if isinstance(combined, _Broken) else None)
 
     async def fail(self, reason: str) -> RunState:
-        """End a run that has no segments yet, because they cannot be determined; return its state afterwards."""
+        """End a run whose segments cannot be determined or sent; return its state afterwards."""
+        counter = await self.backend.ledger.counter(self.run.id)
         with opened() as rows:
-            return await self._claim_and_fold(await collect(self.run, 0, self.backend, rows), _Broken(reason))
+            collected = await collect(self.run, total_of(self.run, counter), self.backend, rows)
+            collected.tally.fail(collected.tally.missing_segments(), reason)
+            return await self._claim_and_fold(collected, _Broken(reason))
 
     async def _unless_broken(self, step: Awaitable[T]) -> T | _Broken:
         """Return the result of a step, or ``_Broken`` if the user's function or a service failed permanently.
@@ -161,7 +198,8 @@ class _Attempt:
         try:
             return await step
         except FanfoldError as error:
-            if not error.permanent:
+            is_damage = isinstance(error, LedgerError | ObjectMissingError)
+            if not error.permanent and not (is_damage and self.ctx.receive_count >= FOLD_ATTEMPTS):
                 raise
             return _Broken(str(error))
         except Exception as error:
@@ -184,9 +222,13 @@ class _Attempt:
     async def _all_ended(self, rows: sqlite3.Connection) -> Collected | None:
         """Return the collected markers if all segments have ended; otherwise, set when the next check is due."""
         run, ledger = self.run, self.backend.ledger
+        if not run.is_planned:
+            return None
         counter = await ledger.counter(run.id)
+        if run.gen and counter.total is None:  # lost: it was known when the first generation ended
+            counter = await ledger.seal(run.id, total_of(run, counter))
         while counter.total is not None:
-            collected = await collect(run, counter.total, self.backend, rows)
+            collected = await collect(run, total_of(run, counter), self.backend, rows, counted=counter.ended)
             if not (missing := collected.tally.missing):
                 return collected
             counter = await ledger.raise_next(run.id, counter.ended + missing)
@@ -210,7 +252,10 @@ class _Attempt:
 
         async def results() -> Results:
             await collected.pin()
-            return await collected.results()
+            loaded = await collected.results()
+            if not self._is_tolerated(collected.tally):
+                raise SegmentError(f"run {self.run.id}: results are lost")  # the fold lists them as failures
+            return loaded
 
         return await advance(
             self.run,
@@ -232,6 +277,11 @@ class _Attempt:
             raise Retry(f"run {run.id} is being folded by another invocation", after=lease)
         try:
             return await self._fold(collected, fence, broken)
+        except FenceLostError:
+            current = await ledger.run(run.id)
+            if current is None or current.state != RunState.CANCELLED:
+                raise
+            return current.state
         except BaseException:
             with contextlib.suppress(FanfoldError):  # so that the next attempt does not have to wait for the lease
                 await ledger.release(run.id, fence=fence)
@@ -240,6 +290,10 @@ class _Attempt:
     async def _fold(self, collected: Collected, fence: int, broken: _Broken | None) -> RunState:
         run, backend = self.run, self.backend
         await collected.pin()
+        loaded: Tree | Results | _Broken | None = broken
+        if broken is None:
+            loaded = await self._unless_broken(self._tree_or_load(collected))
+        broken = loaded if isinstance(loaded, _Broken) else None
         failed = collected.tally.failed
         if failed:
             await commit(run.failures_key(), {"segments": failed}, backend)
@@ -248,7 +302,8 @@ class _Attempt:
             broken = broken or _Broken("the input has no items, and the job has allow_empty=False")
         if self._is_tolerated(collected.tally):
             state, output = RunState.SUCCEEDED, f"{run.prefix()}/output.json"
-            broken = broken or await self._unless_broken(self._commit_output(output, collected))
+            if isinstance(loaded, Tree | Results) and broken is None:
+                broken = await self._unless_broken(self._commit_output(output, loaded, fence))
             if broken:
                 state, output = RunState.FAILED, f"{run.prefix()}/fold-failure.json"
                 await commit(output, {"fold": broken.reason}, backend)
@@ -273,11 +328,20 @@ class _Attempt:
         excess = excess_of(self.run.plan, count, tally.items)
         return None if excess is None else _Broken(f"{excess}; they are in {key}")
 
-    async def _commit_output(self, key: str, collected: Collected) -> None:
+    async def _tree_or_load(self, collected: Collected) -> Tree | Results:
+        """Return how the results were combined, or load them; a segment whose result is lost then counts as failed."""
+        if self._is_reduced(collected.tally) and (tree := await tree_of(self.run, self.backend)) and tree.levels:
+            return tree
+        return await collected.results()
+
+    async def _commit_output(self, key: str, results: Tree | Results, fence: int) -> None:
         run, backend, fold = self.run, self.backend, self.folding.function
-        tree = await tree_of(run, backend) if self._is_reduced(collected.tally) else None
-        if tree is not None and tree.levels:
-            with results_of(await remaining_results(run, tree, backend)) as remaining:
-                await commit(key, await apply(fold, remaining), backend)
+        if isinstance(results, Tree):
+            with results_of(await remaining_results(run, results, backend)) as remaining:
+                output = await apply(fold, remaining)
         else:
-            await commit(key, await apply(fold, await collected.results()), backend)
+            output = await apply(fold, results)
+        current = await backend.ledger.run(run.id)
+        if current is None or (current.state, current.fence) != (RunState.FOLDING, fence):
+            raise FenceLostError(f"run {run.id}: the fold was cancelled, or another invocation has taken it over")
+        await commit(key, output, backend)

@@ -13,13 +13,13 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from fanfold import sources
+from fanfold import inmemory, sources
 from fanfold._base.concurrency import for_each
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
@@ -28,20 +28,24 @@ from fanfold._base.record import Record
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import allowed_concurrency, check_count
 from fanfold._folds.output_file import File
+from fanfold._jobs.attempts import attempt_outside_lambda
 from fanfold._jobs.bad_rows import BAD_ROWS_FILE, contents_of
 from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.inline_database import DATABASE_BUCKET, InlineRunDatabase, open_inline_database
 from fanfold._jobs.job_state import JobState
+from fanfold._jobs.masking import difference_of
 from fanfold._jobs.output import apply, file_reference, to_json
 from fanfold._jobs.planning import check_not_empty
 from fanfold._jobs.result_text import CheckResult
+from fanfold._jobs.run_details import RunDetails, read_details
 from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import process_segment
-from fanfold._jobs.segment_result import REASON_CHARACTERS, reason_of
+from fanfold._jobs.segment_result import REASON_CHARACTERS, Timing, reason_of
 from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Marker, Run, check_name, source_prefix
+from fanfold._ports.ledger import Ledger
+from fanfold._ports.run import Marker, Run, RunState, check_name, source_prefix
 from fanfold.errors import ConfigurationError, FanfoldError, SourceError
 from fanfold.sources.bad_rows import excess_of
 
@@ -74,6 +78,10 @@ class InlineRun:
     """Duration of this call."""
     bad_rows: int = 0
     """Rows of done segments that could not be read and were collected; in a folder, they are in ``bad-rows.jsonl``."""
+
+    details: RunDetails | None = None
+    """Times, attempts, and groups of failures, as of a distributed run; those of earlier calls with this name included.
+    """
 
     @property
     def succeeded(self) -> bool:
@@ -117,7 +125,8 @@ async def run_inline(
     run_folder = None if folder is None else Path(folder) / name
     with open_inline_database(None if run_folder is None else run_folder / DATABASE_FILE) as database:
         async with _opened(job, database) as state:
-            planned = await _planned(job, params, name, database, state.backend)
+            planned, backend = await _planned(job, params, name, database, state.backend), state.backend
+            database.end(None, backend.now())
             total = sum(1 for _ in sources.cut(planned.plan))
             selected = _selected(total, only, database)
             failures = FailureLog()
@@ -136,10 +145,12 @@ async def run_inline(
             await for_each(work, segments, concurrency=limit)
             failures.write()
             items, failed = database.items(), database.failures()
-            bad_rows = await _bad_rows(planned, database, state.backend, run_folder, is_complete=len(items) == total)
-        if len(items) == total and not any(items.values()) and not job.allow_empty:
-            raise SourceError("the input has no items, and the job has allow_empty=False")
-        output = await _folded(fold, database, run_folder) if len(items) == total else None
+            with _ending(database, backend, is_complete=False, failed=len(failed)):
+                bad_rows = await _bad_rows(planned, database, backend, run_folder, is_complete=len(items) == total)
+        with _ending(database, backend, is_complete=len(items) == total, failed=len(failed)):
+            if len(items) == total and not any(items.values()) and not job.allow_empty:
+                raise SourceError("the input has no items, and the job has allow_empty=False")
+            output = await _folded(fold, database, run_folder) if len(items) == total else None
         return InlineRun(
             id=name,
             segments=total,
@@ -151,7 +162,46 @@ async def run_inline(
             evenness=_evenness(total, items),
             seconds=time.monotonic() - began,
             bad_rows=bad_rows,
+            details=await _details(database, backend),
         )
+
+
+async def inline_details(folder: str | os.PathLike[str], run: str) -> tuple[RunDetails, str | None]:
+    """Return the details of an inline run that was stored in a folder, and why it failed after its segments, or None.
+
+    Raises:
+        ConfigurationError: If there is none, or another process is running it.
+    """
+    file = Path(folder) / check_name(run, "run") / DATABASE_FILE
+    if not file.is_file():
+        raise ConfigurationError(
+            f"{folder} has no inline run {run!r}: use the folder in which `fanfold run --inline --output` stored it"
+        )
+    with open_inline_database(file) as database:
+        details = await _details(database, inmemory.backend())
+        output = str(file.with_name(OUTPUT_FILE)) if details.run.state == RunState.SUCCEEDED else None
+        return replace(details, run=replace(details.run, output=output)), database.failure()
+
+
+async def _details(database: InlineRunDatabase, backend: Backend) -> RunDetails:
+    run = database.run()
+    if run is None:
+        raise ConfigurationError("the run was not planned: run it again with the same name")
+    return await read_details(run, replace(backend, ledger=cast("Ledger", database.ledger())))
+
+
+@contextmanager
+def _ending(database: InlineRunDatabase, backend: Backend, *, is_complete: bool, failed: int) -> Iterator[None]:
+    """Store the end of the run: after the block, or if it raises."""
+    state, reason = RunState.FAILED if failed else None, None
+    try:
+        yield
+        state = RunState.SUCCEEDED if is_complete else state
+    except BaseException as error:
+        state, reason = RunState.FAILED, str(error) or type(error).__name__
+        raise
+    finally:
+        database.end(state, backend.now(), failed, reason)
 
 
 @asynccontextmanager
@@ -184,10 +234,10 @@ async def _planned(
         assert known is not None  # noqa: S101 - just written
     if known.job != job.name:
         raise ConfigurationError(f"run {name} belongs to job {known.job!r}: choose another name for this run")
-    if params is not None and dict(params) != known.params:
+    if params is not None and (difference := difference_of(known.params, params)) is not None:
         raise ConfigurationError(
-            f"run {name} was started with params {json.dumps(known.params)}: "
-            "pass the same params, none, or another name"
+            f"run {name} was started with other params; these differ: {difference}. Pass the same params, none, or "
+            "another name"
         )
     return known
 
@@ -213,16 +263,18 @@ async def _work(
     """Process a segment and store its result or failure; a failure does not affect the other segments."""
     record = Record({"messageId": f"of segment {segment.number}", "body": segment.to_body()})
     context = Context(record, BatchContext(None, Deadline.never(), state))
+    began = Timing(state.backend.now(), time.monotonic())
     try:
         ended = await process_segment(segment, run, function, record, context, 0, check)
     except (Exception, asyncio.CancelledError) as error:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        database.failed(segment.number, _reason(error))
+        timing = Timing(began.began_at, time.monotonic() - began.seconds)
+        database.failed(segment.number, _reason(error), attempt_outside_lambda(segment.number, timing, error))
         failures.add(record, error)
     else:
-        database.done(segment.number, ended.result, ended.items, ended.bad_rows)
+        database.done(segment.number, ended.result, ended.items, ended.bad_rows, ended.timing)
 
 
 async def _bad_rows(

@@ -19,7 +19,7 @@ from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.settings import CommitStage
 from fanfold._jobs import step_functions
 from fanfold._jobs.combine import Reduction
-from fanfold._jobs.commit import commit_ended
+from fanfold._jobs.commit import RecordStage, commit_ended
 from fanfold._jobs.dead_letter_handler import handle_dead_letter
 from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.fold_handler import Folding, check_and_fold
@@ -96,7 +96,7 @@ class Job(JobDefinition):
     @functools.cached_property
     def segment_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the work queue."""
-        return self._consumer(self._segment_function(), commit_ended, dead_letters=True)
+        return self._consumer(self._segment_function(), RecordStage(), dead_letters=True)
 
     @functools.cached_property
     def dead_letter_handler(self) -> Consumer[..., Any]:
@@ -132,8 +132,7 @@ class Job(JobDefinition):
             raise ConfigurationError(
                 f"job {self.name}: continuation=True needs a work queue and does not work on Step Functions; remove it"
             )
-        work = step_functions.task_function(self._segment_function())
-        return step_functions.task_handler(self._without_queue(work, commit_ended).invoke)
+        return step_functions.task_handler(self._without_queue(self._segment_function(), RecordStage()).invoke)
 
     @functools.cached_property
     def collect_handler(self) -> step_functions.Handler:

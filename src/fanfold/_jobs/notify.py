@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fanfold._base import aws_limits
+from fanfold._base.log import logger
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Run
-from fanfold.errors import ConfigurationError
+from fanfold._ports.run import Run, RunState
+from fanfold.errors import ConfigurationError, FanfoldError
+
+if TYPE_CHECKING:  # as below
+    from fanfold._jobs.failure_groups import FailureGroup
 
 _MAX_LISTED_FAILURES: Final = 50
 """Failures listed in a notification; ``all_failures`` links the complete list."""
+_MAX_ERRORS: Final = 10
+"""Kinds of errors in the summary of a notification; the most frequent."""
 
 
 def is_tolerated(failed: int, total: int, tolerated: float) -> bool:
@@ -37,12 +43,22 @@ async def notify_run_ended(run_id: str, backend: Backend) -> None:
     """
     if (notifier := backend.notifier) is None:
         return
-    run = await backend.ledger.run(run_id)
-    if run is None or not run.ended or run.notified:
+    run = await _unnotified(run_id, backend)
+    if run is None:
         return
     subject = f"fanfold: {run.job} {run.state}".encode("ascii", "replace").decode()[: aws_limits.SNS_SUBJECT_CHARACTERS]
-    await notifier.publish(subject, json.dumps(await _notification(run, backend), ensure_ascii=False, indent=1))
+    body = json.dumps(await _notification(run, backend), ensure_ascii=False, indent=1)
+    current = await _unnotified(run_id, backend)  # meanwhile, another check may have sent it
+    if current is None or current.gen != run.gen:
+        return
+    await notifier.publish(subject, body)
     await backend.ledger.notified(run_id, gen=run.gen)
+
+
+async def _unnotified(run_id: str, backend: Backend) -> Run | None:
+    """Return a run that has ended and whose notification has not been sent; None otherwise."""
+    run = await backend.ledger.run(run_id)
+    return None if run is None or not run.ended or run.notified else run
 
 
 async def _notification(run: Run, backend: Backend) -> dict[str, Any]:
@@ -51,14 +67,44 @@ async def _notification(run: Run, backend: Backend) -> dict[str, Any]:
         "job": run.job,
         "generation": run.gen,
         "state": run.state,
-        "output": f"s3://{backend.results_bucket}/{run.output}",
+        "output": None if run.output is None else f"s3://{backend.results_bucket}/{run.output}",
         "failed": run.failed,
     }
     if run.failed:
         listed = json.loads(await backend.get_result(run.failures_key()))["segments"]
         notification["failures"] = dict(list(listed.items())[:_MAX_LISTED_FAILURES])
         notification["all_failures"] = f"s3://{backend.results_bucket}/{run.failures_key()}"
-    return notification
+    commands = {"status": f"fanfold status {run.id}"}
+    if run.failed or run.state != RunState.SUCCEEDED:
+        commands["redrive"] = f"fanfold redrive {run.id}"
+    return {**notification, "summary": await _summary(run, backend), "commands": commands}
+
+
+async def _summary(run: Run, backend: Backend) -> dict[str, Any] | None:
+    """Return the counts of a run and its most frequent errors; None if the ledger cannot be read."""
+    from fanfold._jobs.run_details import read_details  # imported here to keep cold starts short
+
+    try:
+        details = await read_details(run, backend)
+    except FanfoldError as error:
+        logger.warning("run %s: the notification has no summary: %s", run.id, error)
+        return None
+    names = ("total", "done", "failed", "missing", "deliveries", "retries", "duplicates")
+    return {
+        **{name: getattr(details, name) for name in names},
+        "is_exact": details.is_exact,
+        "seconds": round(details.elapsed, 3),
+        "errors": [_error_in(group) for group in [*details.failed_groups, *details.failing_now][:_MAX_ERRORS]],
+    }
+
+
+def _error_in(group: FailureGroup) -> dict[str, Any]:
+    return {
+        "error": f"{group.error}: {group.message}" if group.error else group.message,
+        "place": group.place,
+        "segments": group.count,
+        "first_segment": group.segments[0],
+    }
 
 
 def check_tolerance(value: object) -> float:

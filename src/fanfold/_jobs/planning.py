@@ -7,7 +7,6 @@ separate objects, and the ledger accepts a plan only from the one that has read 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from fanfold import sources
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import logger
 from fanfold._jobs.fold_requests import WatchRun, send_request
+from fanfold._jobs.masking import difference_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import EXPIRY_SECONDS, Run, source_prefix
 from fanfold.errors import FanfoldError, SourceError
@@ -67,9 +67,10 @@ class Planning:
             known = await self._plan(new, source)
         if known.job != job:
             raise FanfoldError(f"run {run_id} belongs to job {known.job!r}: choose another name for this run")
-        if (known_params := _text(known.params)) != _text(params):
+        if (difference := difference_of(known.params, params)) is not None:
             raise FanfoldError(
-                f"run {run_id} was started with params {known_params}: pass the same params, or choose another name"
+                f"run {run_id} was started with other params; these differ: {difference}. Pass the same params, or "
+                "choose another name"
             )
         return known if self.overtaken else await self.resume(known)
 
@@ -159,7 +160,3 @@ def _name_of(source: Any) -> str:
         getattr(source, name, None) or "" for name in ("bucket", "key", "manifest", "prefix", "suffix")
     )
     return f"s3://{bucket}/{key or listed or f'{prefix}*{suffix}'}" if bucket else type(source).__name__
-
-
-def _text(params: Mapping[str, Any]) -> str:
-    return json.dumps(dict(params), sort_keys=True)

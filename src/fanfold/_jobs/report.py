@@ -8,9 +8,10 @@ from typing import Final
 
 import anyio
 
-from fanfold._jobs.tally import Evenness, tally_of
+from fanfold._jobs.run_details import read_details
+from fanfold._jobs.tally import Evenness
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Run, RunState
+from fanfold._ports.run import Counter, Run, RunState
 from fanfold.errors import FanfoldError
 
 POLL_SECONDS: Final = 0.25
@@ -24,9 +25,11 @@ class Progress:
     state: RunState
     """State of the run."""
     ended: int
-    """Segments that ended. A segment that ended twice counts twice, so this may exceed the total."""
+    """Segments that ended; of a redrive, only redriven ones. Slightly too high if a segment ended twice."""
     total: int | None
-    """Segments of the run; None while they are still being enqueued."""
+    """Segments of the run, or redriven segments; None while the segments of the run are being enqueued."""
+    is_redrive: bool = False
+    """True if a redrive is in progress, or has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +69,49 @@ async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> Asyn
             run, counter = await backend.ledger.run(run_id), await backend.ledger.counter(run_id)
             if run is None:
                 raise FanfoldError(f"run {run_id!r} is not in the ledger")
-            yield Progress(run.state, counter.ended, counter.total)
+            yield progress_of(run, counter)
             if run.ended:
                 return
             await anyio.sleep(POLL_SECONDS)
     raise FanfoldError(f"run {run_id} has not ended within {within_seconds:.0f} s; it continues in the background")
 
 
+def progress_of(run: Run, counter: Counter) -> Progress:
+    """Return the progress of a run.
+
+    At least ``next - ended`` segments are missing: ``next`` was the counter plus the missing segments, and each of them
+    adds at least one to the counter when it ends. When a redrive starts, ``next`` is raised after ``gen``.
+    """
+    total = run.redo if run.gen else counter.total
+    if total is None or counter.next is None:
+        return Progress(run.state, counter.ended, None)
+    ended = total - min(total, max(0, counter.next - counter.ended))
+    if not run.enqueued:
+        ended = min(ended, run.position)
+    return Progress(run.state, ended, total, is_redrive=run.gen > 0)
+
+
 async def read_report(backend: Backend, run: Run) -> RunReport:
     """Return the report of a run, which may not have ended yet."""
-    counter = await backend.ledger.counter(run.id)
-    total = run.position if counter.total is None else counter.total
-    tally = await tally_of(run, total, backend)
-    for gen in range(run.gen + 1):
-        async for hop in backend.ledger.hops(run.id, gen):
-            tally.add_hop(hop)
+    details = await read_details(run, backend)
+    spread = details.items
     return RunReport(
-        segments=total,
-        done=tally.done,
-        failed=tally.failed,
-        missing=tally.missing,
-        deliveries=tally.deliveries,
-        retries=tally.deliveries - tally.done - len(tally.failed) - tally.duplicates,
-        duplicates=tally.duplicates,
-        evenness=tally.evenness(),
-        bad_rows=sum(bad.count for bad in tally.bad_rows),
+        segments=details.total,
+        done=details.done,
+        failed={end.segment: end.reason for end in details.ends() if end.reason is not None},
+        missing=details.missing,
+        deliveries=details.deliveries,
+        retries=details.retries,
+        duplicates=details.duplicates,
+        evenness=None
+        if spread is None
+        else Evenness(
+            int(spread.total),
+            int(spread.least),
+            spread.mean,
+            int(spread.most),
+            {segment: int(items) for segment, items in spread.outliers.items()},
+        ),
+        bad_rows=details.bad_rows,
         seconds=None if run.ended_at is None else run.ended_at - run.created_at,
     )

@@ -31,9 +31,9 @@ def result_text(value: Any, source: Mapping[str, Any], check: CheckResult | None
         is_suspect = has_other_keys(value)
         return _json_text(value if check is None or is_suspect else check(value), is_suspect=is_suspect)
     except SegmentError as error:
-        raise SegmentError(f"the fold cannot use the result{_origin(source)}: {error}") from error
+        raise SegmentError(f"the fold cannot use the result{origin_of(source)}: {error}") from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise SegmentError(f"the segment handler must return a JSON value{_origin(source)}: {error}") from error
+        raise SegmentError(f"the segment handler must return a JSON value{origin_of(source)}: {error}") from error
 
 
 def _json_text(value: Any, *, is_suspect: bool) -> str:
@@ -47,7 +47,7 @@ def _json_text(value: Any, *, is_suspect: bool) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False) if text is None else text
 
 
-def _origin(source: Mapping[str, Any]) -> str:
+def origin_of(source: Mapping[str, Any]) -> str:
     """Return the name of the object or the table of a segment, if its data contains it."""
     if "bucket" in source and "key" in source:
         return f" (from s3://{source['bucket']}/{source['key']})"

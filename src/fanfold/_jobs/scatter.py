@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,12 +13,13 @@ from fanfold._base.log import logger
 from fanfold._jobs.fold_requests import CheckRun, ResumeScatter, WatchRun, send_request
 from fanfold._jobs.planning import Planning
 from fanfold._jobs.segment import Segment, bodies
-from fanfold._jobs.tally import redo_of
+from fanfold._jobs.segment_count import part_of
+from fanfold._jobs.tally import Redo, redo_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
-from fanfold._ports.run import Run, check_name
-from fanfold.errors import ConfigurationError
+from fanfold._ports.run import Run, RunState, check_name
+from fanfold.errors import ConfigurationError, LedgerError
 
 CHECKPOINT_SEGMENTS: Final = 1_000
 """Segments between two checkpoints of a scatter. A scatter that died resends at most these and a few batches."""
@@ -34,7 +35,7 @@ class ScatterResult:
     """Number of segments; if not complete, the number enqueued so far."""
     complete: bool = True
     """True if all segments are enqueued. If not, the deadline was reached, and the fold function plans and enqueues the
-    rest."""
+    rest; or the run was cancelled."""
 
 
 def request_of(event: Any, context: Any) -> tuple[dict[str, Any], str]:
@@ -88,7 +89,7 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
     run = await planning.pin(job, source, check_name(run_id, "run"), params)
     if run.ended:
         counter = await backend.ledger.counter(run.id)
-        return ScatterResult(run.id, counter.total or 0)
+        return ScatterResult(run.id, counter.total or 0, complete=run.state != RunState.CANCELLED)
     if not planning.watched:
         # Before the first segment: if this scatter dies, the fold function still checks the run.
         await send_request(backend, WatchRun(run.id), watch_seconds)
@@ -116,6 +117,8 @@ async def resume_scatter(
     """
     planning = Planning(backend, deadline)
     run = await planning.resume(run)
+    if run.ended:  # someone has cancelled it
+        return ScatterResult(run.id, run.position, complete=False)
     if not run.is_planned:
         return await _plan_later(run, planning, backend)
     return await _enqueue_rest(run, backend, deadline, per_message=per_message, progress=progress)
@@ -138,7 +141,7 @@ async def _enqueue_rest(
 ) -> ScatterResult:
     checkpointed, stopped = run.position, False
     drawn = run.position
-    redo = await redo_of(run, run.gen, backend) if run.gen else None
+    redo, per_message = await _redone(run, backend, per_message)
 
     def messages() -> Iterator[Message]:
         nonlocal drawn
@@ -150,13 +153,14 @@ async def _enqueue_rest(
         return min(run.position + accepted * per_message, drawn)
 
     async def on_accepted(accepted: int) -> None:
-        nonlocal checkpointed
+        nonlocal checkpointed, stopped
         position = segments_in(accepted)
         if progress is not None:
             progress(position)
         if position - checkpointed >= CHECKPOINT_SEGMENTS:
             checkpointed = position
-            await backend.ledger.checkpoint(run.id, position, gen=run.gen)
+            if not await backend.ledger.checkpoint(run.id, position, gen=run.gen):
+                stopped = True
 
     def should_stop() -> bool:
         nonlocal stopped
@@ -168,8 +172,15 @@ async def _enqueue_rest(
             backend.work_queue, messages(), on_accepted=on_accepted, should_stop=should_stop, sleep=backend.sleep
         )
     )
-    await backend.ledger.checkpoint(run.id, position, gen=run.gen)
-    if stopped:
+    return await _stopped_at(position, run, backend, is_complete=not stopped)
+
+
+async def _stopped_at(position: int, run: Run, backend: Backend, *, is_complete: bool) -> ScatterResult:
+    """Record how many segments are enqueued, and request what follows, unless the run was cancelled or redriven."""
+    if not await backend.ledger.checkpoint(run.id, position, gen=run.gen):
+        logger.info("run %s: cancelled or redriven after %d segments were enqueued", run.id, position)
+        return ScatterResult(run.id, position, complete=False)
+    if not is_complete:
         await send_request(backend, ResumeScatter(run.id))
         logger.info("run %s: %d segments enqueued; the fold function enqueues the rest", run.id, position)
         return ScatterResult(run.id, position, complete=False)
@@ -180,11 +191,24 @@ async def _enqueue_rest(
     return ScatterResult(run.id, position)
 
 
-def segments_left(run: Run, redo: Sequence[int] | None = None) -> Iterator[Segment]:
+async def _redone(run: Run, backend: Backend, per_message: int) -> tuple[Redo | None, int]:
+    """Return what a redrive processes again, and the segments per message: a continued one is alone in its message."""
+    if run.gen == 0:
+        return None, per_message
+    redo = await redo_of(run, run.gen, backend)
+    return redo, 1 if redo.continued else per_message
+
+
+def segments_left(run: Run, redo: Redo | None = None) -> Iterator[Segment]:
     """Yield the segments of a generation that are not enqueued yet: all in the first, only redos in a later one."""
     if redo is None:
         for number, part in enumerate(sources.cut(run.plan, run.position), run.position):
             yield Segment(run.job, run.id, number, part, gen=run.gen)
         return
-    for number in redo[run.position :]:
-        yield Segment(run.job, run.id, number, next(sources.cut(run.plan, number)), gen=run.gen)
+    for number in redo.segments[run.position :]:
+        if (start := redo.continued.get(number)) is not None:
+            yield Segment(run.job, run.id, number, start.rest, gen=run.gen, hop=start.hop)
+            continue
+        if (redone := part_of(run.plan, number)) is None:
+            raise LedgerError(f"run {run.id}: the list of redriven segments contains {number}, which the run lacks")
+        yield Segment(run.job, run.id, number, redone, gen=run.gen)

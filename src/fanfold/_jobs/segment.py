@@ -11,21 +11,20 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
-from fanfold.errors import SegmentError
+from fanfold._ports.run import check_name
+from fanfold.errors import ConfigurationError, SegmentError
 
 WIRE_VERSION = 1
 """The version of the message body that this release writes, and the only one it reads."""
 
-_FIELDS: Mapping[str, type] = {
-    "job": str,
-    "run": str,
-    "gen": int,
-    "segment": int,
-    "hop": int,
-    "source": dict,
-}
+MAX_SEGMENTS: Final = 1_000
+"""Maximum number of segments in a message: they are processed one after another, in one invocation."""
+_SHARED: Final[Mapping[str, type]] = {"job": str, "run": str, "gen": int, "hop": int}
+"""Fields that the segments of a message share."""
+_OWN: Final[Mapping[str, type]] = {"segment": int, "source": dict}
+_SHOWN_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def bodies(segments: Iterable[Segment], size: int) -> Iterator[tuple[str, int]]:
 
 
 def segments_of(body: str) -> Sequence[Segment]:
-    """Return the segments that a message body describes, at least one.
+    """Return the segments that a message body describes, at least one; takes time proportional to the body.
 
     Raises:
         SegmentError: If the body is not a valid fanfold message; states the reason.
@@ -81,12 +80,16 @@ def segments_of(body: str) -> Sequence[Segment]:
     document = _document_in(body)
     if "segments" not in document:
         return [_segment_in(document)]
-    entries = document.pop("segments")
-    if not isinstance(entries, list) or not entries or "segment" in document or "source" in document:
-        raise SegmentError(
-            "not a fanfold segment: 'segments' must be a list with at least one entry, without 'segment' or 'source'"
-        )
-    return [_entry(document, entry) for entry in entries]
+    shared = _fields_in(document, _SHARED, also="segments")
+    entries = document["segments"]
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_SEGMENTS:
+        raise SegmentError(f"not a fanfold segment: 'segments' must be a list of 1 to {MAX_SEGMENTS:,} entries")
+    if shared["hop"]:
+        raise SegmentError("not a fanfold segment: a continued segment must be the only one in its message")
+    segments = [_entry(shared, entry) for entry in entries]
+    if len({segment.number for segment in segments}) < len(segments):
+        raise SegmentError("not a fanfold segment: 'segments' contains a number twice")
+    return segments
 
 
 def _document_of(segment: Segment) -> dict[str, Any]:
@@ -127,22 +130,48 @@ def _document_in(body: str) -> dict[str, Any]:
 
 
 def _segment_in(document: Mapping[str, Any]) -> Segment:
-    values = {name: _field(document, name, kind) for name, kind in _FIELDS.items()}
-    if not isinstance(values["source"].get("type"), str):
-        raise SegmentError("not a fanfold segment: 'source' has no 'type'")
-    return Segment(number=values.pop("segment"), **values)
+    return _segment(_fields_in(document, {**_SHARED, **_OWN}))
 
 
-def _entry(document: Mapping[str, Any], entry: object) -> Segment:
+def _entry(shared: Mapping[str, Any], entry: object) -> Segment:
     if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004 - a number and a source
-        raise SegmentError(f"not a fanfold segment: {str(entry)[:80]!r} is not a pair of a number and a source")
-    return _segment_in({**document, "segment": entry[0], "source": entry[1]})
+        raise SegmentError(f"not a fanfold segment: {_shown(entry)} is not a pair of a number and a source")
+    own = {"segment": entry[0], "source": entry[1]}
+    return _segment({**shared, **{name: _field(own, name, kind) for name, kind in _OWN.items()}})
+
+
+def _segment(fields: dict[str, Any]) -> Segment:
+    if not isinstance(fields["source"].get("type"), str):
+        raise SegmentError("not a fanfold segment: 'source' has no 'type'")
+    return Segment(number=fields.pop("segment"), **fields)
+
+
+def _fields_in(document: Mapping[str, Any], fields: Mapping[str, type], *, also: str = "v") -> dict[str, Any]:
+    """Return the fields of a document, which must have no others, except the version and one more."""
+    values = {name: _field(document, name, kind) for name, kind in fields.items()}
+    for name in ("job", "run"):
+        try:
+            check_name(values[name], name)
+        except ConfigurationError:
+            raise SegmentError(f"not a fanfold segment: {_shown(values[name])} is not the name of a {name}") from None
+    if unknown := next((name for name in document if name not in fields and name not in {"v", also}), None):
+        raise SegmentError(
+            f"not a fanfold segment: unknown field {_shown(unknown)}; deploy the same release of fanfold to every "
+            "function of the job"
+        )
+    return values
 
 
 def _field(document: Mapping[str, Any], name: str, kind: type) -> Any:
     value = document.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise SegmentError(f"not a fanfold segment: {name!r} must be of type {kind.__name__}, not {value!r}")
+        raise SegmentError(f"not a fanfold segment: {name!r} must be of type {kind.__name__}, not {_shown(value)}")
     if isinstance(value, int) and value < 0:
         raise SegmentError(f"not a fanfold segment: {name!r} must be at least 0, not {value}")
     return value
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of a value of any size."""
+    text = repr(value[:_SHOWN_CHARACTERS] if isinstance(value, str) else value)
+    return text if len(text) <= 2 * _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -10,14 +9,16 @@ from typing import Any, TypeAlias
 from fanfold import sources
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
-from fanfold._base.dead_letter import configured_max_receives
+from fanfold._base.dead_letter import configured_max_receives, deliveries_of, earlier_deliveries, tag_of
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
 from fanfold._base.log_context import add_record_keys
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
+from fanfold._jobs.attempts import attempts_of
 from fanfold._jobs.bad_rows import BadRowBuffer
 from fanfold._jobs.job_state import JobState, logger_of
+from fanfold._jobs.message_check import live_run
 from fanfold._jobs.result_text import CheckResult, result_text
 from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_result import (
@@ -31,9 +32,9 @@ from fanfold._jobs.segment_result import (
 )
 from fanfold._jobs.segment_thread import Batch, call_on_thread
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Run, RunState
+from fanfold._ports.run import Run
 from fanfold._ports.stores import Store
-from fanfold.errors import FanfoldError, SegmentError
+from fanfold.errors import FanfoldError
 from fanfold.sources.bad_rows import BadRow
 
 
@@ -137,7 +138,8 @@ async def process_message(
         function: The segment handler.
         record: The message.
         ctx: The context of the record.
-        max_hops: How often a segment that cannot end in time may continue in another message; 0 for never.
+        max_hops: How often a segment that cannot end in time may continue in another message; 0 for never. After that,
+            it fails where it stops.
         check: The check of the job's fold for results; None if it has none.
 
     Returns:
@@ -152,7 +154,7 @@ async def process_message(
             message in the dead-letter queue states the reason.
     """
     segments = segments_of(record.body)
-    run = await live_run(job, segments[0], ctx.batch)
+    run = await live_run(job, segments, ctx.batch)
     if run is None:
         return Unrecorded.LATE
     is_last = (max_receives := configured_max_receives()) is not None and ctx.receive_count >= max_receives
@@ -182,7 +184,7 @@ async def process_message(
     if not ended and not is_last and not any(map(_is_permanent, errors)):
         raise errors[0]
     # A segment that fails permanently does so in a separate message, with its own reason.
-    return BundleResult(ended, left)
+    return BundleResult(ended, left, deliveries_of(record))
 
 
 def _is_permanent(error: Exception) -> bool:
@@ -199,14 +201,17 @@ async def process_segment(
     check: CheckResult | None,
 ) -> SegmentDone | SegmentStopped:
     """Run the segment handler for one segment, like ``process_message``, but without checking its run."""
-    rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if segment.hop < max_hops else None)
-    with add_record_keys(run=run.id, segment=segment.number):
-        value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
-    result = result_text(value, segment.source, check)
-    bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
+    rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if max_hops else None)
+    with attempts_of(ctx.batch).attempt(segment, ctx) as timing:
+        with add_record_keys(run=run.id, segment=segment.number):
+            value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
+        result = result_text(value, segment.source, check)
+        bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
+    deliveries, message = deliveries_of(record), (tag_of(record), earlier_deliveries(record))
     if rows.rest is not None:
-        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows)
-    return SegmentDone(segment, ctx.receive_count, result, rows.count, bad_rows)
+        is_last = (segment.hop + 1) % (max_hops + 1) == 0  # a redrive has as many continuations again
+        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows, deliveries, timing, message, is_last)
+    return SegmentDone(segment, deliveries, result, rows.count, bad_rows, timing, message)
 
 
 async def _call(function: SegmentFunction, rows: SegmentItems, context: SegmentContext, state: JobState) -> Any:
@@ -218,23 +223,3 @@ async def _call(function: SegmentFunction, rows: SegmentItems, context: SegmentC
 
 def _must_stop(deadline: Deadline) -> Callable[[], bool]:
     return lambda: deadline.clock() >= deadline.stops_at
-
-
-async def live_run(job: str, segment: Segment, batch: BatchContext[JobState]) -> Run | None:
-    """Return the run of a segment, read once per batch; None if the run no longer waits for this segment.
-
-    Raises:
-        SegmentError: If the run is unknown, or the segment belongs to another job.
-    """
-    if segment.job != job:
-        raise SegmentError(f"the segment belongs to job {segment.job!r}, not to {job!r}")
-    runs = batch.shared
-    if segment.run not in runs:
-        runs[segment.run] = asyncio.ensure_future(batch.state.backend.ledger.run(segment.run))
-    run: Run | None = await asyncio.shield(runs[segment.run])
-    if run is None:
-        raise SegmentError(f"the segment belongs to run {segment.run!r}, which is not in the ledger")
-    if run.state != RunState.RUNNING or segment.gen < run.gen:
-        logger_of(batch).info("run %s is %s: segment %d is late and is skipped", run.id, run.state, segment.number)
-        return None
-    return run

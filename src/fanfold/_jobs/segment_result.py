@@ -17,6 +17,16 @@ INLINE_RESULTS_BYTES: Final = 8_192
 costs as much as 8 of them (AWS price lists, us-east-1, November 2026)."""
 
 
+@dataclass(slots=True)
+class Timing:
+    """When the handler of a segment started, and how long it took."""
+
+    began_at: float
+    """Seconds since 1970."""
+    seconds: float = 0.0
+    """Set when the handler has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentDone:
     """A segment whose handler returned after its last item."""
@@ -24,13 +34,17 @@ class SegmentDone:
     segment: Segment
     """The segment."""
     receive_count: int
-    """Deliveries of its message."""
+    """Deliveries of the segment in this hop, those of messages that its message replaces included."""
     result: str
     """The handler's return value, as JSON text."""
     items: int
     """Number of items that the handler received."""
     bad_rows: BadRows | None = None
     """The bad rows that were collected; None if there are none."""
+    timing: Timing | None = None
+    """When the handler started, and how long it took; None if unknown."""
+    message: Sequence[int] = (0, 0)
+    """Tag of its message, 0 if unknown, and deliveries of messages that it replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,8 @@ class SegmentFailed:
     """Deliveries of its message."""
     reason: str
     """Why it failed."""
+    hops: int = 0
+    """Its hops in the ledger; a redrive continues from the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,14 @@ class SegmentStopped:
     """The remaining part, in the format of the source."""
     bad_rows: BadRows | None = None
     """The bad rows that were collected; None if there are none."""
+    receive_count: int = 1
+    """Deliveries of its message."""
+    timing: Timing | None = None
+    """When the handler started, and how long it took; None if unknown."""
+    message: Sequence[int] = (0, 0)
+    """Tag of its message, 0 if unknown, and deliveries of messages that it replaces."""
+    is_last: bool = False
+    """True if the segment has used its continuations: it fails, and only a redrive continues it."""
 
 
 SegmentResult: TypeAlias = SegmentDone | SegmentFailed | SegmentStopped
@@ -73,6 +97,8 @@ class BundleResult:
     """Results of the segments that ended, or stopped before the deadline."""
     left: Sequence[Segment] = ()
     """The other segments: each continues in a separate message, so that it does not delay the others."""
+    deliveries: int = 0
+    """Deliveries of the segments in ``left`` so far."""
 
 
 class Unrecorded(Enum):

@@ -21,23 +21,27 @@ from fanfold._base.outcome import BatchResult, Done, Failed, NotStarted, Outcome
 from fanfold._base.record import Record
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._folds.output_file import temporary_file
-from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
+from fanfold._jobs.commit import MARKER_SEGMENTS
 from fanfold._jobs.fold_requests import CheckRun, from_body, to_message
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.planning import Planning
 from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import Segment
-from fanfold._jobs.segment_result import MessageResult, SegmentFailed, reason_of
+from fanfold._jobs.segment_count import total_of
+from fanfold._jobs.segment_result import REASON_CHARACTERS, reason_of
 from fanfold._jobs.tally import tally_of
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Marker, Run, RunState, check_name
+from fanfold._ports.run import Attempt, FailedBatch, Marker, Run, RunState, check_name
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError, UnfinishedPlanError
 from fanfold.sources import Source
 
 ITEMS_KEY: Final = "items.json"
 """Name of the object with the items of a Distributed Map."""
-NO_RESULT: Final = "no task of the state machine recorded a result for this segment: see the execution history"
-"""Reason of a segment whose task timed out, died, or never started."""
+NO_RESULT: Final = (
+    "no task of the state machine recorded a result for this segment: its task never started, was killed at the Lambda "
+    "timeout, or died; see the execution history"
+)
+"""Reason of a segment of which the ledger has neither an end nor a failed attempt."""
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Record, Context[JobState]], Awaitable[T]]
@@ -144,32 +148,21 @@ def _wire(run: Run) -> Iterator[bytes]:
         yield segment.to_body().encode()
 
 
-def task_function(process_message: Work[MessageResult]) -> Work[MessageResult]:
-    """Return a function that processes one segment and records failures too; a retry that succeeds overrides them."""
-
-    async def task(record: Record, ctx: Context[JobState]) -> MessageResult:
-        try:
-            return await process_message(record, ctx)
-        except Exception as error:
-            reason = error.reason if isinstance(error, Reject) else reason_of(error)
-            failed = SegmentFailed(Segment.from_body(record.body), ctx.receive_count, reason)
-            await commit_ended([(record, failed)], ctx.batch)
-            raise
-
-    return task
-
-
 def task_handler(invoke: Invoke) -> Handler:
     """Return the handler of an item: one segment, or several as ``{"Items": […], "BatchInput": …}``.
+
+    ``{"item": …, "tries": …}`` adds the number of previous attempts.
 
     It returns ``{"segments": count}``. If a segment did not end, it raises ``SegmentError`` if no retry can succeed, or
     ``FanfoldError`` otherwise. Segments that ended stay recorded.
     """
 
     def task_handler(event: Any, context: Any) -> dict[str, Any]:
-        items = event["Items"] if isinstance(event, Mapping) and isinstance(event.get("Items"), list) else [event]
+        has_tries = isinstance(event, Mapping) and "item" in event
+        item, tries = (event["item"], _tries_in(event)) if has_tries else (event, 0)
+        items = item["Items"] if isinstance(item, Mapping) and isinstance(item.get("Items"), list) else [item]
         bodies = [json.dumps(item, separators=(",", ":")) for item in items]
-        outcomes = invoke(_event(bodies), context).outcomes
+        outcomes = invoke(_event(bodies, receives=tries + 1), context).outcomes
         not_done = [
             (body, outcome) for body, outcome in zip(bodies, outcomes, strict=True) if not isinstance(outcome, Done)
         ]
@@ -202,13 +195,36 @@ async def _close(run: Run, backend: Backend) -> None:
     if run.ended or run.gen:
         return
     counter = await backend.ledger.counter(run.id)
-    total = run.position if counter.total is None else counter.total
+    total = total_of(run, counter)
     missing = (await tally_of(run, total, backend)).missing_segments()
+    last = await _last_attempts(run, frozenset(missing), backend) if missing else {}
     for first in range(0, len(missing), MARKER_SEGMENTS):
-        failed = dict.fromkeys(missing[first : first + MARKER_SEGMENTS], NO_RESULT)
-        await backend.ledger.put_marker(run.id, Marker(uuid.uuid4().hex, run.gen, failed=failed))
+        numbers = missing[first : first + MARKER_SEGMENTS]
+        failed = {number: _reason_in(last.get(number)) for number in numbers}
+        counts = {number: attempt.number for number in numbers if (attempt := last.get(number)) and attempt.number > 1}
+        marker = Marker(
+            uuid.uuid4().hex, run.gen, failed=failed, receive_counts=counts, ended_at=round(backend.now(), 3)
+        )
+        await backend.ledger.put_marker(run.id, marker)
         await backend.ledger.count(run.id, len(failed))
     await backend.ledger.seal(run.id, total)
+
+
+async def _last_attempts(run: Run, segments: Collection[int], backend: Backend) -> dict[int, Attempt]:
+    last: dict[int, Attempt] = {}
+    async for batch in backend.ledger.attempts(run.id, run.gen):
+        for attempt in batch.attempts if isinstance(batch, FailedBatch) else ():
+            known = last.get(attempt.segment)
+            if attempt.segment in segments and (known is None or known.began_at <= attempt.began_at):
+                last[attempt.segment] = attempt
+    return last
+
+
+def _reason_in(attempt: Attempt | None) -> str:
+    if attempt is None:
+        return NO_RESULT
+    reason = attempt.message if attempt.error == Reject.__name__ else f"{attempt.error}: {attempt.message}"
+    return reason[:REASON_CHARACTERS]
 
 
 def collect_handler(invoke: Invoke) -> Handler:
@@ -221,9 +237,7 @@ def collect_handler(invoke: Invoke) -> Handler:
     def collect_handler(event: Any, context: Any) -> dict[str, Any]:
         if not isinstance(event, Mapping) or not isinstance(event.get("run"), str):
             raise EventError('the event of the collect handler must be {"run": …, "tries": …}; "tries" is optional')
-        tries = event.get("tries") or 0
-        if not isinstance(tries, int) or tries < 0:
-            raise EventError(f'"tries" in the event must be an integer of at least 0, not {tries!r}')
+        tries = _tries_in(event)
         body = to_message(CheckRun(check_name(event["run"], "run"))).body
         (outcome,) = invoke(_event([body], receives=tries + 1), context).outcomes
         if not isinstance(outcome, Done):
@@ -232,6 +246,13 @@ def collect_handler(invoke: Invoke) -> Handler:
         return collected
 
     return collect_handler
+
+
+def _tries_in(event: Mapping[str, Any]) -> int:
+    tries = event.get("tries") or 0
+    if not isinstance(tries, int) or tries < 0:
+        raise EventError(f'"tries" in the event must be an integer of at least 0, not {tries!r}')
+    return tries
 
 
 def _event(bodies: Sequence[str], *, receives: int = 1) -> dict[str, Any]:

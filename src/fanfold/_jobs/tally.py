@@ -8,19 +8,22 @@ because each missing segment will add at least one.
 A run has generations: the first processes all segments, and each redrive adds one with the segments that had failed.
 A segment that was done in any generation is done. A failure counts unless a later generation processed the segment
 again, so a failure that a duplicate of an old message records late has no effect.
+
+An item that cannot be read costs itself: the tally lists it, and the segments that only it holds stay missing.
 """
 
 from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from fanfold._ports.backend import Backend
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids
-from fanfold._ports.run import BadRows, Hop, Marker, Run
+from fanfold._ports.run import BadRows, Hop, Marker, Run, Unreadable
+from fanfold.errors import LedgerError, ObjectMissingError
 
 UNEVEN: Final = 5
 """Multiple of the mean above which a segment is reported as uneven."""
@@ -59,8 +62,12 @@ class Tally:
         """Segments of the run."""
         self.done: int = 0
         """Segments that are done."""
-        self.deliveries: int = 0
-        """Deliveries of segments that ended, from the receive counts of their messages."""
+        self.counted: int = 0
+        """Ends in all markers; the counter of the run is at least as high."""
+        self.uncounted: int = 0
+        """Ends that the counter included when the generation started, but that no readable marker holds."""
+        self.unreadable: list[Unreadable] = []
+        """Items that cannot be read."""
         self._counts_items = counts_items
         self._ends = 0
         self._has_items = False
@@ -70,6 +77,8 @@ class Tally:
         self._reasons: dict[int, str] = {}
         self._bad_rows: dict[tuple[int, int], BadRows] = {}
         self._continued: dict[int, tuple[int, int]] = {}
+        self._stopped: dict[int, tuple[int, int]] = {}
+        self._bases: dict[tuple[int, int], Continued] = {}
 
     @property
     def failed(self) -> dict[int, str]:
@@ -93,11 +102,12 @@ class Tally:
 
     def add(self, marker: Marker) -> None:
         """Count a marker. Done overrides failed; segments outside the run are ignored."""
+        self.counted += len(marker.ids) + len(marker.failed)
         if not self._has_items:  # a segment that was continued has received items
             self._has_items = any(marker.items) or len(marker.items) < len(marker.ids) or bool(marker.hops)
         counts = dict(zip(marker.ids, marker.items, strict=False)) if self._counts_items else {}
         for segment in marker.ids:
-            if self._ended(segment, marker) and self._state[segment] != _DONE:
+            if self._ended(segment) and self._state[segment] != _DONE:
                 self.done += 1
                 self._reasons.pop(segment, None)
                 self._state[segment] = _DONE
@@ -105,9 +115,10 @@ class Tally:
                     self.add_items(segment, counts[segment])
                 self._add_bad_rows(segment, marker)
         for segment, reason in marker.failed.items():
-            if self._ended(segment, marker) and self._state[segment] == _MISSING:
+            if self._ended(segment) and self._state[segment] == _MISSING:
                 self._state[segment] = _FAILED
                 self._reasons[segment] = reason
+                self._stopped[segment] = marker.gen, marker.hops.get(segment, 0)
 
     def add_hop(self, hop: Hop) -> None:
         """Count the items of a hop, and its bad rows if the end that counts resumed from it; add hops after markers.
@@ -116,8 +127,22 @@ class Tally:
         """
         self.add_items(hop.segment, hop.items)
         gen, hops = self._continued.get(hop.segment, (hop.gen, 0))
-        if hop.bad_rows is not None and hop.gen == gen and hop.number < hops:
+        if hop.bad_rows is not None and hop.number < hops and self.is_in_chain(hop, gen):
             self._bad_rows[hop.segment, hop.number] = hop.bad_rows
+
+    def is_in_chain(self, hop: Hop, gen: int) -> bool:
+        """Return whether the end of a segment in a generation resumed from a hop, possibly of an earlier generation."""
+        return self.gen_of_hop(hop.segment, gen, hop.number) == hop.gen
+
+    def gen_of_hop(self, segment: int, gen: int, number: int) -> int:
+        """Return the generation of the hop with a number from which an end in a generation resumed."""
+        while (base := self._bases.get((segment, gen))) is not None and number < base.hop and base.gen < gen:
+            gen = base.gen
+        return gen
+
+    def stopped(self, segment: int) -> tuple[int, int]:
+        """Return the generation in which a failed segment failed, and the number of its hops until then."""
+        return self._stopped.get(segment, (0, 0))
 
     @property
     def bad_rows(self) -> list[BadRows]:
@@ -129,17 +154,44 @@ class Tally:
         """Items of all segments; 0 if their number is unknown."""
         return sum(items for items in self._items or () if items != _UNKNOWN)
 
-    def redo(self, segments: Iterable[int]) -> None:
-        """Count failed segments as missing again: a later generation processes them again."""
-        for segment in segments:
+    def redo(self, redone: Redo, gen: int = 1) -> None:
+        """Count failed segments as missing again: this generation processes them again."""
+        self.uncounted = redone.uncounted
+        self._bases.update({(segment, gen): continued for segment, continued in redone.continued.items()})
+        for segment in redone.segments:
             if segment in self._reasons:
                 del self._reasons[segment]
-                self._state[segment] = _MISSING
-                self._ends -= 1  # so that its next end is not counted as a duplicate
+                self._reset(segment)
+        for segment in redone.lost:
+            if 0 <= segment < self.total and self._state[segment] == _DONE:
+                self.done -= 1
+                self._reset(segment)
+
+    def fail(self, segments: Iterable[int], reason: str) -> None:
+        """Count segments as failed that are missing, or that are done and whose results are lost."""
+        for segment in segments:
+            if self._state[segment] == _DONE:
+                self.done -= 1
+            else:
+                self._ends += 1
+            self._state[segment] = _FAILED
+            self._reasons[segment] = reason
+
+    def _reset(self, segment: int) -> None:
+        self._state[segment] = _MISSING
+        self._ends -= 1  # so that its next end is not counted as a duplicate
 
     def missing_segments(self) -> list[int]:
         """Return the numbers of the segments that are neither done nor failed; ascending."""
         return [segment for segment in range(self.total) if self._state[segment] == _MISSING]
+
+    def has_ended(self, segment: int) -> bool:
+        """Return whether a segment is done or failed."""
+        return self._state[segment] != _MISSING
+
+    def done_segments(self) -> list[int]:
+        """Return the numbers of the segments that are done; ascending."""
+        return [segment for segment in range(self.total) if self._state[segment] == _DONE]
 
     def add_items(self, segment: int, items: int) -> None:
         """Count items of a segment; a segment outside the run is ignored."""
@@ -166,22 +218,61 @@ class Tally:
         if segment in marker.bad_rows:
             self._bad_rows[segment, hops] = marker.bad_rows[segment]
 
-    def _ended(self, segment: int, marker: Marker) -> bool:
+    def _ended(self, segment: int) -> bool:
         if not 0 <= segment < self.total:
             return False
         self._ends += 1
-        self.deliveries += marker.receive_counts.get(segment, 1)
         return True
 
 
-async def put_redo(key: str, segments: Sequence[int], backend: Backend) -> None:
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """Where a redriven segment continues."""
+
+    gen: int
+    """The generation in which it failed."""
+    hop: int
+    """Number of its hops until then."""
+    rest: Mapping[str, Any]
+    """The unread rest of the segment, in the format of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """The segments that a generation processes again."""
+
+    segments: Sequence[int]
+    """Their numbers, ascending."""
+    lost: Sequence[int] = ()
+    """Those among them that were done, and whose results are lost; ascending."""
+    uncounted: int = 0
+    """Ends that the counter includes when the generation starts, but that no readable marker holds."""
+    continued: Mapping[int, Continued] = field(default_factory=dict)
+    """Where segments continue, by number; the others start again."""
+
+
+async def put_redo(key: str, redone: Redo, backend: Backend) -> None:
     """Store the segments that a generation processes again."""
-    await backend.put_result(key, json.dumps(encode_ids(segments)).encode())
+    continued = {segment: [start.gen, start.hop, start.rest] for segment, start in redone.continued.items()}
+    document = [encode_ids(redone.segments), encode_ids(redone.lost), redone.uncounted, continued]
+    await backend.put_result(key, json.dumps(document).encode())
 
 
-async def redo_of(run: Run, gen: int, backend: Backend) -> Sequence[int]:
-    """Return the segments that a generation, from 1, processes again; ascending."""
-    return decode_ids(json.loads(await backend.get_result(run.redos[gen - 1])))
+async def redo_of(run: Run, gen: int, backend: Backend) -> Redo:
+    """Return the segments that a generation, from 1, processes again.
+
+    Raises:
+        LedgerError: If the object that lists them is missing or malformed.
+    """
+    key = run.redos[gen - 1]
+    try:
+        segments, lost, uncounted, continued = json.loads(await backend.get_result(key))
+        starts = {
+            int(segment): Continued(int(gen), int(hop), dict(rest)) for segment, (gen, hop, rest) in continued.items()
+        }
+        return Redo(decode_ids(segments), decode_ids(lost), int(uncounted), starts)
+    except (ObjectMissingError, LedgerError, ValueError, TypeError, AttributeError) as error:
+        raise LedgerError(f"run {run.id}: the list of redriven segments cannot be read: {key}: {error}") from error
 
 
 async def tally_of(
@@ -206,10 +297,25 @@ async def tally_of(
     tally = Tally(total, counts_items=counts_items)
     for gen in range(run.gen + 1):
         if gen:
-            tally.redo(await redo_of(run, gen, backend))
+            try:
+                tally.redo(await redo_of(run, gen, backend), gen)
+            except LedgerError as error:
+                tally.unreadable.append(Unreadable(run.redos[gen - 1], str(error)))
         async for marker in backend.ledger.markers(run.id, gen):
-            if only is None or marker.id in only:
+            if isinstance(marker, Unreadable):
+                tally.unreadable.append(marker)
+            elif only is None or marker.id in only:
                 tally.add(marker)
                 if also is not None:
                     also(marker)
     return tally
+
+
+async def hops_of(run: Run, backend: Backend, unreadable: list[Unreadable]) -> AsyncIterator[Hop]:
+    """Yield the hops of all generations of a run; add those that cannot be read to a list."""
+    for gen in range(run.gen + 1):
+        async for hop in backend.ledger.hops(run.id, gen):
+            if isinstance(hop, Unreadable):
+                unreadable.append(hop)
+            else:
+                yield hop

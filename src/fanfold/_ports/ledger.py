@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold._ports.run_list import Place, RunListPage
 
 
 class Ledger(Protocol):
     """The state of runs: for each run, an append-only log of markers and a counter.
 
     The counter may be too high if a write was repeated, but it includes every marker whose ``count`` has returned.
+    An item that cannot be read is yielded as ``Unreadable``; every call raises ``LedgerError`` for the run or the
+    counter itself.
     """
 
     async def open_run(self, run: Run) -> Run:
@@ -22,16 +25,41 @@ class Ledger(Protocol):
         """Return the current state of a run; None if it does not exist."""
         ...
 
-    async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
-        """Replace the plan of a run, if ``step - 1`` plans have been written.
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunListPage:
+        """Return the newest runs, in order. A run whose state has just changed may be missing or in its former state.
 
-        Returns:
-            True if the plan is stored; False if another one with this number or a higher one is.
+        Args:
+            state: Only runs in this state; None for all.
+            limit: Maximum number of runs, at least 1.
+            after: Only runs that follow this place in the list; None for the newest.
+
+        Raises:
+            ConfigurationError: If the ledger cannot list its runs.
         """
         ...
 
-    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Store how many segments of a generation have been enqueued; the number never decreases."""
+    async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
+        """Replace the plan of a run that is RUNNING, if ``step - 1`` plans have been written.
+
+        Returns:
+            True if the plan is stored; False if another one with this number or a higher one is, or the run has ended.
+        """
+        ...
+
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> bool:
+        """Store how many segments of a generation have been enqueued; the number never decreases.
+
+        Returns:
+            False if the scatter has to stop: the run is cancelled, or in another generation.
+        """
+        ...
+
+    async def cancel(self, run_id: str, *, gen: int, ended_at: float) -> bool:
+        """Cancel a generation of a run that has not ended, in one write.
+
+        Returns:
+            True if the run is cancelled; False if it has ended, or is in another generation.
+        """
         ...
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
@@ -72,7 +100,7 @@ class Ledger(Protocol):
         """Store that the notification of the end of a generation has been sent."""
         ...
 
-    def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+    def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker | Unreadable]:
         """Yield every marker of a generation whose ``put_marker`` has returned, in any order."""
         ...
 
@@ -80,8 +108,24 @@ class Ledger(Protocol):
         """Store where a segment stopped, unless it is already stored; return the hop in the ledger."""
         ...
 
-    def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+    async def hop(self, run_id: str, gen: int, segment: int, number: int) -> Hop | None:
+        """Return a hop; None if it does not exist.
+
+        Raises:
+            LedgerError: If it cannot be read.
+        """
+        ...
+
+    def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop | Unreadable]:
         """Yield every hop of a generation, in any order."""
+        ...
+
+    async def put_attempts(self, run_id: str, batch: FailedBatch) -> None:
+        """Append the failed attempts of a batch, in one write; idempotent."""
+        ...
+
+    def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch | Unreadable]:
+        """Yield the failed attempts of a generation whose ``put_attempts`` has returned, in any order."""
         ...
 
     async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:

@@ -8,6 +8,8 @@ from typing import Final
 
 from fanfold.errors import LedgerError
 
+MARKER_WRITE_UNITS: Final = 3
+"""Write units per batch: a marker of up to 2 KiB and the counter."""
 _ID_DIGITS: Final = 18
 """Maximum digits of a difference between ids; a longer one is invalid."""
 

@@ -1,4 +1,4 @@
-"""The values in a ledger: a run, its counter, its markers, and its hops."""
+"""The values in a ledger: a run, its counter, its markers, its hops, and its failed attempts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from fanfold.errors import ConfigurationError
 EXPIRY_SECONDS: Final = 30 * 24 * 3600
 """How long the ledger keeps a run: longer than the maximum retention of the work queue plus that of the dead-letter
 queue, 14 days each (SQS quotas)."""
+
+MAX_LEASE_SECONDS: Final = 7_200.0
+"""A lease of the fold that ends later than this from now does not count: no invocation takes as long."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -54,11 +57,13 @@ class RunState(StrEnum):
     FAILED = "FAILED"
     """More segments failed permanently than are tolerated, or the fold failed. The list of failures, or the reason, is
     committed instead of an output."""
+    CANCELLED = "CANCELLED"
+    """Someone has cancelled the run: queued segments are acknowledged without work, and no output is committed."""
 
     @property
     def is_final(self) -> bool:
         """True if only a redrive can change the state."""
-        return self in {RunState.SUCCEEDED, RunState.FAILED}
+        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +181,25 @@ class Marker:
     failed: Mapping[int, str] = field(default_factory=dict)
     """Reasons by segment, for segments that failed permanently."""
     receive_counts: Mapping[int, int] = field(default_factory=dict)
-    """Deliveries by segment, for segments that took more than one."""
+    """Deliveries by segment, unless it is 1; 0 for a segment that failed in a delivery that a hop counts."""
+    messages: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """Tag of the message and deliveries of messages that it replaces, by segment, for segments that are done in a later
+    delivery than the first."""
     hops: Mapping[int, int] = field(default_factory=dict)
-    """Number of hops by segment, for segments that are done after continuations; the hops hold partial results."""
+    """Number of hops by segment, for segments that were continued before they were done or failed; the hops hold
+    partial results. A segment that failed can continue from its last hop."""
     items: Sequence[int] = ()
     """Number of items that the handler of each segment in ``ids`` received, in the same order; empty if unknown."""
     bad_rows: Mapping[int, BadRows] = field(default_factory=dict)
     """Bad rows by segment, for segments in ``ids`` that have any; without those of their hops."""
+    began_at: Sequence[float] = ()
+    """When the handler of each segment in ``ids`` started, in the same order; seconds since 1970. Empty if unknown."""
+    seconds: Sequence[float] = ()
+    """How long the handler of each segment in ``ids`` took, in the same order; empty if unknown."""
+    ended_at: float | None = None
+    """When the marker was written; seconds since 1970. None if unknown."""
+    environment: str | None = None
+    """Log stream of the execution environment; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,3 +222,69 @@ class Hop:
     """Number of items that the handler received."""
     bad_rows: BadRows | None = None
     """The bad rows among the rows it has read; None if there are none."""
+    receive_count: int = 1
+    """Deliveries of this hop so far, those of messages that its message replaces included."""
+    message: Sequence[int] = (0, 0)
+    """Tag of its message, 0 if unknown, and deliveries of messages that it replaces."""
+    began_at: float | None = None
+    """When its handler started; seconds since 1970. None if unknown."""
+    seconds: float | None = None
+    """How long its handler took; None if unknown."""
+    environment: str | None = None
+    """Log stream of the execution environment; None if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A failed delivery of a segment."""
+
+    segment: int
+    """Number of the segment."""
+    gen: int
+    """Generation of the run."""
+    hop: int
+    """Number of earlier hops of the segment."""
+    number: int
+    """Deliveries of the segment in this hop so far, this one included; from 1."""
+    began_at: float
+    """When the handler started; seconds since 1970."""
+    seconds: float
+    """How long it took."""
+    error: str
+    """Name of the type of the error, such as ``KeyError``."""
+    message: str
+    """First line of the error, truncated to 200 characters."""
+    place: str | None = None
+    """File and line of the innermost frame of the user's code, such as ``app.py:12``; None if there is none."""
+    request_id: str | None = None
+    """Request id of the invocation; None outside Lambda."""
+    log_stream: str | None = None
+    """Log stream of the execution environment; None outside Lambda."""
+    max_number: int | None = None
+    """Deliveries after which the queue moves the message to its dead-letter queue; None if unknown."""
+    tag: int = 0
+    """Identifies the message among those of the segment, from 1; 0 if unknown."""
+    earlier: int = 0
+    """Deliveries, among ``number``, of messages that this one replaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBatch:
+    """The failed attempts of one batch, of one run and generation."""
+
+    id: str
+    """A unique id; not in order of time."""
+    gen: int
+    """Generation of the run."""
+    attempts: Sequence[Attempt]
+    """The attempts, at least one, all of this generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An item of the ledger that cannot be read; it costs only what it contains."""
+
+    key: str
+    """Its key in the ledger."""
+    reason: str
+    """Why it cannot be read."""

@@ -83,6 +83,7 @@ class _Durations:
     def begin(self) -> None:
         self._seconds = array("d")
         self._most = 0
+        self._limit: int | None = None
 
     def batch_started(self, _records: Sequence[Record], _batch: object) -> BatchCallbacks:
         return BatchCallbacks(self._call_started, self._batch_ended)
@@ -93,9 +94,14 @@ class _Durations:
 
     def _batch_ended(self, ended: BatchEnded) -> None:
         self._most = ended.peak_in_flight
+        self._limit = ended.concurrency_limit
 
     def result(self) -> dict[str, Any]:
-        return {"durations": [round(seconds, 7) for seconds in self._seconds], "most_in_flight": self._most or None}
+        return {
+            "durations": [round(seconds, 7) for seconds in self._seconds],
+            "most_in_flight": self._most or None,
+            "concurrency_limit": self._limit,
+        }
 
 
 def _reason(outcome: Any) -> str | None:

@@ -87,6 +87,8 @@ class InvocationResult:
             "spans": seen.get("spans", []),
         }
         """Measurements; they differ from run to run."""
+        self.concurrency_limit: int | None = seen.get("concurrency_limit")
+        """The concurrency limit of a consumer at the end, if it adjusts itself and durations were requested."""
         self.durations: Sequence[float] = seen.get("durations", [])
         """Seconds of each call of a consumer's handler, if requested."""
         self.cpu_seconds: float = seen.get("cpu_seconds", 0.0)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from fanfold._base.html import render
 from fanfold._replay.outage import survived
 from fanfold._replay.timeline import durations, outcome_of
-from fanfold._replay.wording import counted, outcomes_unknown, settings_in_words, unique_prefix_length
+from fanfold._replay.wording import counted, notable, outcomes_unknown, settings_in_words, unique_prefix_length
 
 MAX_CHARTS: Final = 30
 """Maximum number of deliveries with a timeline."""
@@ -67,7 +67,7 @@ def page(document: Mapping[str, Any]) -> str:
     """
     deliveries, messages = document["deliveries"], document["messages"]
     failed_first = sorted(deliveries, key=lambda row: (row["verdict"]["kind"] == "complete success", row["number"]))
-    listed = [row for row in messages if not _succeeded(row)]
+    listed = notable(messages)
     return render(
         __package__,
         "page.html",
@@ -86,18 +86,13 @@ def page(document: Mapping[str, Any]) -> str:
         slots=partial(_slots, messages=messages),
         messages=listed[:MAX_ROWS],
         messages_capped=_capped("messages", len(listed), MAX_ROWS),
-        simple=counted(len(messages) - len(listed), "message"),
+        simple=counted(len(messages) - len(listed) - document["summary"]["filtered"], "message"),
         id_length=unique_prefix_length(row["id"] for row in messages),
         took_ms=durations(document),
         reasons={dead["number"]: dead["reason"] for dead in document.get("dead_letters", [])},
         max_characters=MAX_CHARACTERS,
         counted=counted,
     )
-
-
-def _succeeded(row: Mapping[str, Any]) -> bool:
-    """Return whether a message was deleted at its first receive: such messages are counted, not listed."""
-    return bool(row["end"] == "deleted" and row["receives"] <= 1)
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -12,6 +12,7 @@ from fanfold._base.aws_limits import MAPPING_SCALING_INITIAL, MAPPING_SCALING_PE
 
 _LABEL_CHARACTERS: Final = 60
 _KEY_ENDINGS: Final = ("id", "key", "number", "name", "uuid", "ref", "no")
+_WORST_FIRST: Final = ("lost", "dead-lettered", "in the queue", "deleted")
 _MIN_PREFIX: Final = 6
 _MAX_DEPTH: Final = 3
 
@@ -92,6 +93,20 @@ def outcomes_unknown(document: Mapping[str, Any]) -> str:
     if settings.get("runtime_client") or settings.get("concurrent_invocations", 1) > 1:
         return "under Lambda's runtime client, only the batch response is known for single records"
     return "this handler is not a fanfold consumer: only the batch response is known for single records"
+
+
+def notable(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the messages that did not simply succeed, the worst first: lost, dead-lettered, left, then redelivered.
+
+    A message succeeds simply if it is deleted at its first receive. Those that the mapping filters out are not listed
+    either.
+    """
+    listed = [message for message in messages if message["end"] != "deleted" or message["receives"] > 1]
+    return sorted((message for message in listed if message["end"] in _WORST_FIRST), key=_severity)
+
+
+def _severity(message: Mapping[str, Any]) -> tuple[int, int]:
+    return _WORST_FIRST.index(message["end"]), message["number"]
 
 
 def unique_prefix_length(ids: Iterable[str]) -> int:

@@ -28,6 +28,8 @@ from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Run
+from fanfold._report.page import page
+from fanfold._report.read_page import read_page
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold._stack.project import project_folder
@@ -66,6 +68,8 @@ class DemoReport:
     """The outcome of every segment."""
     quarantined: list[dict[str, str]]
     """Messages in the quarantine queue, with their reasons."""
+    page: str
+    """The page of the run, as HTML."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Duration of each step in seconds."""
 
@@ -82,8 +86,9 @@ class DemoReport:
         return problems
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as one JSON document."""
+        """Return the report as one JSON document, without the page."""
         document = asdict(self)
+        del document["page"]
         return {**document, "agrees": self.output == self.expected, "problems": self.problems}
 
 
@@ -194,7 +199,9 @@ async def _report(
         raise FanfoldError(f"run {run_id} has no output")
     output = json.loads(await backend.get_result(run.output))
     run_report = await read_report(backend, run)
-    return DemoReport(run_id, run.state, output, expected, run_report, quarantined, steps.seconds)
+    with steps.step("draw the run"):
+        drawn = page(await read_page(run_id, backend))
+    return DemoReport(run_id, run.state, output, expected, run_report, quarantined, drawn, steps.seconds)
 
 
 def _clients(stack: LocalStack) -> dict[str, Any]:

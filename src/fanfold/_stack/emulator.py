@@ -43,7 +43,7 @@ class LocalStack:
     pid: int
     """Its process id."""
     log: Path
-    """Its log; deleted when it stops."""
+    """Its log; deleted when it stops, unless the caller keeps it."""
 
     @property
     def client_settings(self) -> dict[str, str]:
@@ -78,7 +78,7 @@ def local_stack(
 
     Args:
         port: The port it listens on; None for a free one.
-        keep_log: File for its log; None to discard it.
+        keep_log: File for its log, which contains each line as soon as it is written; None to discard the log.
         enforce_policies: Whether to enforce roles and resource policies; otherwise, everything is allowed.
         wait_share: Share of their configured wait time that state machines wait between retries.
 
@@ -94,7 +94,7 @@ def local_stack(
     if keep_log is not None:
         _check_writable(keep_log)
     folder = Path(tempfile.mkdtemp(prefix="fanfold-local-"))
-    log = folder / "emulator.log"
+    log = folder / "emulator.log" if keep_log is None else keep_log.absolute()
     try:
         process = _spawn(port, folder, log, enforce_policies=enforce_policies, wait_share=wait_share)
         try:
@@ -104,8 +104,6 @@ def local_stack(
         finally:
             operating_system.end(process, grace_seconds=_STOP_SECONDS)  # and every worker that it started
     finally:
-        if keep_log is not None:
-            shutil.copyfile(log, keep_log)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -124,6 +122,7 @@ def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool, wait_s
         "TMPDIR": str(folder),
         "S3_DATA_DIR": str(folder / "s3"),
         "LOG_LEVEL": "INFO",
+        "PYTHONUNBUFFERED": "1",  # a line is in the log as soon as it is written
         "AUTH": str(enforce_policies).lower(),
         "SFN_WAIT_SCALE": str(wait_share),
     }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from aiobotocore.config import AioConfig
@@ -16,6 +15,7 @@ from fanfold.aws.clients import reseed_after_restore
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.fast_calls import FastSession
 from fanfold.aws.faults import map_errors
+from fanfold.aws.notifiers import notifier_of
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.sqs import SqsQueue
 from fanfold.aws.tables import DynamoDBTables, with_raw_items
@@ -93,14 +93,11 @@ async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[
             ledger=DynamoDBLedger(dynamodb, names["LEDGER_TABLE"]),
             store=S3Store(s3),
             tables=DynamoDBTables(dynamodb),
-            notifier=_notifier(variables, partial(session.create_client, "sns", config=config_of("sns"), **client)),
+            notifier=notifier_of(
+                variables, lambda service: session.create_client(service, config=config_of(service), **client)
+            ),
             results_bucket=names["RESULTS_BUCKET"],
         )
-
-
-def _notifier(variables: Mapping[str, str], open_client: Callable[[], Any]) -> SnsNotifier | None:
-    topic = variables.get("FANFOLD_NOTIFICATION_TOPIC_ARN")
-    return SnsNotifier(open_client, topic) if topic else None
 
 
 def _variable(variables: Mapping[str, str], name: str) -> str:
@@ -111,17 +108,3 @@ def _variable(variables: Mapping[str, str], name: str) -> str:
             "`fanfold env STACK` prints it, `fanfold local --job FOLDER -- COMMAND` sets it"
         )
     return value
-
-
-class SnsNotifier:
-    """An SNS topic; the client is created at the first notification, since most invocations send none."""
-
-    def __init__(self, open_client: Callable[[], AbstractAsyncContextManager[Any]], topic_arn: str) -> None:
-        self._open_client = open_client
-        self._topic_arn = topic_arn
-
-    async def publish(self, subject: str, body: str) -> None:
-        """Publish to the topic."""
-        with map_errors(f"topic {self._topic_arn}"):
-            async with self._open_client() as client:
-                await client.publish(TopicArn=self._topic_arn, Subject=subject, Message=body)

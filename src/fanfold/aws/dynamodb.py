@@ -6,8 +6,9 @@
 | ``RUN#<run>``         | ``COUNT``              | ``n``, ``total``, ``next``; one small write per batch    |
 | ``RUN#<run>#<0..15>`` | ``MARK#<gen>#<marker>``| a marker; one write per batch, spread over 16 partitions |
 | ``RUN#<run>#<0..15>`` | ``HOP#<gen>#<id>#<hop>``| a segment's stop before the deadline; one write each      |
+| ``RUN#<run>#<0..15>`` | ``FAIL#<gen>#<batch>`` | failed attempts; one write per batch that has any        |
 
-``expires_at`` is the table's time-to-live attribute.
+``expires_at`` is the table's time-to-live attribute. The index ``runs-by-state`` lists the runs; see ``run_index``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold._ports.run_list import Place, RunListPage
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.aws.ledger_items import (
+    attempts_item,
+    attempts_of,
     counter_of,
     expiry,
     hop_item,
@@ -28,9 +32,12 @@ from fanfold.aws.ledger_items import (
     marker_item,
     marker_of,
     number,
+    readable,
+    readable_or_not,
     run_item,
     run_of,
 )
+from fanfold.aws.run_index import newest_runs
 from fanfold.errors import FenceLostError, LedgerError, ServiceError
 
 _PARTITIONS: Final = 16
@@ -62,85 +69,96 @@ class DynamoDBLedger:
         response = await self._call("get_item", Key=_state_key(run_id), ConsistentRead=True)
         return run_of(response["Item"]) if "Item" in response else None
 
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunListPage:
+        """Return the newest runs, by eventually consistent reads of the index."""
+        return await newest_runs(self._call, self._table, state=state, limit=limit, after=after)
+
     async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
         """Replace the plan of a run."""
-        try:
-            await self._call(
-                "update_item",
-                Key=_state_key(run_id),
-                UpdateExpression="SET #plan = :plan, plan_step = :step",
-                ConditionExpression="plan_step = :before",
-                ExpressionAttributeNames={"#plan": "plan"},
-                ExpressionAttributeValues={
-                    ":plan": {"S": json.dumps(plan)},
-                    ":step": number(step),
-                    ":before": number(step - 1),
-                },
-            )
-        except ServiceError as error:
-            if not is_conditional_check(error):
-                raise
-            await self._existing_run(run_id)
-            return False
-        return True
+        if await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET #plan = :plan, plan_step = :step",
+            ConditionExpression="plan_step = :before AND #s = :running",
+            ExpressionAttributeNames={"#plan": "plan", "#s": "state"},
+            ExpressionAttributeValues={
+                ":running": {"S": RunState.RUNNING},
+                ":plan": {"S": json.dumps(plan)},
+                ":step": number(step),
+                ":before": number(step - 1),
+            },
+        ):
+            return True
+        await self._existing_run(run_id)
+        return False
 
-    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Record how many segments have been enqueued."""
-        try:
-            await self._call(
-                "update_item",
-                Key=_state_key(run_id),
-                UpdateExpression="SET #p = :p",
-                ConditionExpression="attribute_exists(pk) AND #p < :p AND gen = :gen",
-                ExpressionAttributeNames={"#p": "position"},
-                ExpressionAttributeValues={":p": number(position), ":gen": number(gen)},
-            )
-        except ServiceError as error:
-            if not is_conditional_check(error):
-                raise
-            await self._existing_run(run_id)
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> bool:
+        """Record how many segments have been enqueued; return whether the scatter may continue."""
+        if await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET #p = :p",
+            ConditionExpression="attribute_exists(pk) AND #p < :p AND gen = :gen AND #s <> :cancelled",
+            ExpressionAttributeNames={"#p": "position", "#s": "state"},
+            ExpressionAttributeValues={
+                ":p": number(position),
+                ":gen": number(gen),
+                ":cancelled": {"S": RunState.CANCELLED},
+            },
+        ):
+            return True
+        run = await self._existing_run(run_id)
+        return run.gen == gen and run.state != RunState.CANCELLED
+
+    async def cancel(self, run_id: str, *, gen: int, ended_at: float) -> bool:
+        """Cancel a generation of a run that has not ended."""
+        if await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET #s = :cancelled, ended_at = :at",
+            ConditionExpression="gen = :gen AND #s IN (:running, :folding)",
+            ExpressionAttributeNames={"#s": "state"},
+            ExpressionAttributeValues={
+                ":cancelled": {"S": RunState.CANCELLED},
+                ":running": {"S": RunState.RUNNING},
+                ":folding": {"S": RunState.FOLDING},
+                ":at": number(ended_at),
+                ":gen": number(gen),
+            },
+        ):
+            return True
+        run = await self._existing_run(run_id)
+        return run.gen == gen and run.state == RunState.CANCELLED
 
     async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
         """Begin a generation."""
-        try:
-            await self._call(
-                "update_item",
-                Key=_state_key(run_id),
-                UpdateExpression="SET gen = :gen, #s = :running, #p = :zero, failed = :zero, redos = :redos, "
-                "redo = :redo REMOVE ended_at, #o, notified",
-                ConditionExpression="gen = :before AND #s IN (:succeeded, :failed)",
-                ExpressionAttributeNames={"#s": "state", "#p": "position", "#o": "output"},
-                ExpressionAttributeValues={
-                    ":gen": number(gen),
-                    ":before": number(gen - 1),
-                    ":running": {"S": RunState.RUNNING},
-                    ":succeeded": {"S": RunState.SUCCEEDED},
-                    ":failed": {"S": RunState.FAILED},
-                    ":zero": number(0),
-                    ":redos": {"S": json.dumps(list(redos))},
-                    ":redo": number(redo),
-                },
-            )
-        except ServiceError as error:
-            if not is_conditional_check(error):
-                raise
-            await self._existing_run(run_id)
-            return False
-        return True
+        if await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET gen = :gen, #s = :running, #p = :zero, failed = :zero, redos = :redos, "
+            "redo = :redo REMOVE ended_at, #o, notified",
+            ConditionExpression="gen = :before AND #s IN (:succeeded, :failed, :cancelled)",
+            ExpressionAttributeNames={"#s": "state", "#p": "position", "#o": "output"},
+            ExpressionAttributeValues={
+                ":gen": number(gen),
+                ":before": number(gen - 1),
+                ":running": {"S": RunState.RUNNING},
+                ":succeeded": {"S": RunState.SUCCEEDED},
+                ":failed": {"S": RunState.FAILED},
+                ":cancelled": {"S": RunState.CANCELLED},
+                ":zero": number(0),
+                ":redos": {"S": json.dumps(list(redos))},
+                ":redo": number(redo),
+            },
+        ):
+            return True
+        await self._existing_run(run_id)
+        return False
 
     async def notified(self, run_id: str, *, gen: int) -> None:
         """Record that the notification for the end of a generation was sent."""
-        try:
-            await self._call(
-                "update_item",
-                Key=_state_key(run_id),
-                UpdateExpression="SET notified = :yes",
-                ConditionExpression="gen = :gen",
-                ExpressionAttributeValues={":yes": {"BOOL": True}, ":gen": number(gen)},
-            )
-        except ServiceError as error:
-            if not is_conditional_check(error):
-                raise
+        await self._update_if(
+            Key=_state_key(run_id),
+            UpdateExpression="SET notified = :yes",
+            ConditionExpression="gen = :gen",
+            ExpressionAttributeValues={":yes": {"BOOL": True}, ":gen": number(gen)},
+        )
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""
@@ -185,27 +203,44 @@ class DynamoDBLedger:
         response = await self._call("get_item", Key=_count_key(run_id), ConsistentRead=True)
         return counter_of(response.get("Item", {}))
 
-    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker | Unreadable]:
         """Yield every marker of a generation, by consistent reads."""
         async for item in self._items_with_prefix(run_id, f"MARK#{gen}#"):
-            yield marker_of(item)
+            yield readable_or_not(marker_of, item, "marker")
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
         """Record where a segment stopped, unless the hop exists already; return the stored hop."""
-        name = f"{hop.segment}#{hop.number}"
-        key = {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{hop.gen}#{name}"}}
+        key = _hop_key(run_id, hop.gen, hop.segment, hop.number)
         try:
             await self._call("put_item", Item=key | hop_item(hop), ConditionExpression="attribute_not_exists(pk)")
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            return hop_of((await self._call("get_item", Key=key, ConsistentRead=True))["Item"])
+            stored = await self.hop(run_id, hop.gen, hop.segment, hop.number)
+            if stored is None:  # it has expired meanwhile
+                raise
+            return stored
         return hop
 
-    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+    async def hop(self, run_id: str, gen: int, segment: int, number: int) -> Hop | None:
+        """Return a hop, by a consistent read; None if it does not exist."""
+        response = await self._call("get_item", Key=_hop_key(run_id, gen, segment, number), ConsistentRead=True)
+        return readable(hop_of, response["Item"], "hop") if "Item" in response else None
+
+    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop | Unreadable]:
         """Yield every hop of a generation, by consistent reads."""
         async for item in self._items_with_prefix(run_id, f"HOP#{gen}#"):
-            yield hop_of(item)
+            yield readable_or_not(hop_of, item, "hop")
+
+    async def put_attempts(self, run_id: str, batch: FailedBatch) -> None:
+        """Append the failed attempts of a batch."""
+        key = {"pk": {"S": _partition(run_id, batch.id)}, "sk": {"S": f"FAIL#{batch.gen}#{batch.id}"}}
+        await self._call("put_item", Item=key | attempts_item(batch))
+
+    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch | Unreadable]:
+        """Yield the failed attempts of a generation, by consistent reads."""
+        async for item in self._items_with_prefix(run_id, f"FAIL#{gen}#"):
+            yield readable_or_not(attempts_of, item, "list of attempts")
 
     async def _items_with_prefix(self, run_id: str, prefix: str) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the items of a run whose sort key starts with a prefix, from all partitions."""
@@ -232,7 +267,8 @@ class DynamoDBLedger:
                 "update_item",
                 Key=_state_key(run_id),
                 UpdateExpression="SET #s = :folding, lease_until = :until ADD fence :one",
-                ConditionExpression="gen = :gen AND (#s = :running OR (#s = :folding AND lease_until <= :now))",
+                ConditionExpression="gen = :gen AND (#s = :running OR "
+                "(#s = :folding AND (lease_until <= :now OR lease_until > :longest)))",
                 ExpressionAttributeNames={"#s": "state"},
                 ExpressionAttributeValues={
                     ":folding": {"S": RunState.FOLDING},
@@ -240,6 +276,7 @@ class DynamoDBLedger:
                     ":gen": number(gen),
                     ":now": number(now),
                     ":until": number(now + lease_seconds),
+                    ":longest": number(now + MAX_LEASE_SECONDS),
                     ":one": number(1),
                 },
                 ReturnValues="UPDATED_NEW",
@@ -322,6 +359,16 @@ class DynamoDBLedger:
         )
         return counter_of(response["Attributes"])
 
+    async def _update_if(self, **arguments: Any) -> bool:
+        """Update an item on a condition; return whether it was met."""
+        try:
+            await self._call("update_item", **arguments)
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+            return False
+        return True
+
     async def _call(self, operation: str, **arguments: Any) -> Any:
         with map_errors(f"table {self._table}"):
             return await call(self._client, operation, self._table, {"TableName": self._table, **arguments})
@@ -333,6 +380,11 @@ def _state_key(run_id: str) -> dict[str, Any]:
 
 def _partition(run_id: str, name: str) -> str:
     return f"RUN#{run_id}#{zlib.crc32(name.encode()) % _PARTITIONS}"
+
+
+def _hop_key(run_id: str, gen: int, segment: int, number: int) -> dict[str, Any]:
+    name = f"{segment}#{number}"
+    return {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{gen}#{name}"}}
 
 
 def _count_key(run_id: str) -> dict[str, Any]:

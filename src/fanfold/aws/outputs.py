@@ -17,11 +17,13 @@ _VARIABLES: Final = {
     "FANFOLD_LEDGER_TABLE": "LedgerTable",
     "FANFOLD_RESULTS_BUCKET": "ResultsBucket",
 }
-_MACHINE: Final = {"FANFOLD_STATE_MACHINE_ARN": "StateMachine"}
+_OPTIONAL: Final = {"FANFOLD_STATE_MACHINE_ARN": "StateMachine", "FANFOLD_LOG_GROUPS": "LogGroups"}
 
 
 def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables for a deployed job's queues, table and bucket, and its state machine if any.
+    """Return the environment variables for a deployed job: its queues, table and bucket.
+
+    Also for its state machine and its log groups, if the stack has these outputs.
 
     Raises:
         ConfigurationError: If an output is missing.
@@ -30,7 +32,7 @@ def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
         raise ConfigurationError(
             f"the stack has no output {', '.join(missing)}: deploy the job from fanfold's template"
         )
-    return {name: outputs[output] for name, output in (_VARIABLES | _MACHINE).items() if output in outputs}
+    return {name: outputs[output] for name, output in (_VARIABLES | _OPTIONAL).items() if output in outputs}
 
 
 async def outputs_of(stack: str) -> dict[str, str]:

@@ -199,6 +199,25 @@ class SqsQueue:
         ]
         return [*unsendable, *(refusals[name] for name in refused if name in refusals), *missing]
 
+    async def resend(self, records: Sequence[Record]) -> Sequence[str | Refusal]:
+        """Send 1 to 10 received messages to this queue; return the new id of each, or why it was not accepted.
+
+        Body, message attributes, message group and X-Ray trace header are kept. On a FIFO queue, the deduplication id
+        is derived from the message id: with the one that it had, SQS would accept and drop a message that was first
+        sent less than five minutes ago. A repeat within five minutes is dropped.
+        """
+        entries, refusals = _entries(records, functools.partial(_resent, fifo=self.fifo))
+        response: Mapping[str, Any] = {}
+        if entries:
+            response = await self._call("send_message_batch", f"queue {self.url}", QueueUrl=self.url, Entries=entries)
+        accepted = {int(sent["Id"]): str(sent["MessageId"]) for sent in response.get("Successful", [])}
+        refused = {refusal.position: refusal for refusal in [*refusals, *_refusals(response)]}
+        # Fail closed, as above.
+        return [
+            accepted.get(position) or refused.get(position) or Refusal(position, "missing in the response", final=False)
+            for position in range(len(records))
+        ]
+
     async def count(self) -> int:
         """Return the approximate number of messages in the queue, including those in flight and delayed."""
         response = await self._call(
@@ -316,11 +335,32 @@ def _dead_letter(reject: tuple[Record, str], position: int, *, fifo: bool) -> di
             **{name: _attribute_to_send(value) for name, value in direct.items()},
             ATTRIBUTE: {"DataType": "String", "StringValue": reason_attribute(record, reason, overflow)},
         },
+        **_group_and_trace(record),
     }
     if fifo:
         entry["MessageGroupId"] = group_of(record) or record.message_id
         entry["MessageDeduplicationId"] = record.message_id
     return entry
+
+
+def _resent(record: Record, position: int, *, fifo: bool) -> dict[str, Any]:
+    attributes = {name: _attribute_to_send(value) for name, value in record.message_attributes.items()}
+    entry: dict[str, Any] = {"Id": str(position), "MessageBody": _sendable(record.body)}
+    if attributes:
+        entry["MessageAttributes"] = attributes
+    if fifo:
+        entry["MessageDeduplicationId"] = f"redrive-{record.message_id}"
+    return {**entry, **_group_and_trace(record)}
+
+
+def _group_and_trace(record: Record) -> dict[str, Any]:
+    """Return the system attributes of a received message that a sender can set."""
+    kept: dict[str, Any] = {}
+    if group := group_of(record):  # on a standard queue: the tenant, for fair queues
+        kept["MessageGroupId"] = group
+    if trace := record.attributes.get("AWSTraceHeader"):
+        kept["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}
+    return kept
 
 
 def _received(message: Mapping[str, Any]) -> Received:

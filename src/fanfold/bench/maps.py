@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Setting
+from fanfold.bench.cells import MEASURED, OUT_OF_MEMORY, Cell, Setting
 from fanfold.bench.result import Result
 from fanfold.bench.summary import dollars
 
@@ -53,6 +54,8 @@ class HeatMap:
     """Tiles with a frame: ``cheapest`` and ``fastest``, if they exist."""
     frontier: Sequence[tuple[Tile, str]]
     """Tiles that ran out of memory, and the side, ``right`` or ``below``, of a neighbor that did not."""
+    adjusting: Sequence[tuple[int, float]]
+    """Column and row of each limit that adjusted itself; between two rows if its concurrency is between theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,20 @@ def _heat_map(
         list(tiles.values()),
         frames=[(name, tiles[choice.best.setting]) for name, choice in chosen if choice is not None],
         frontier=list(_frontier({(tile.column, tile.row): tile for tile in tiles.values()})),
+        adjusting=[
+            (memories.index(sample.setting.memory_mb), row_of(sample.setting.concurrency, concurrencies))
+            for sample in result.adjusting
+            if sample.end == MEASURED and sample.setting.memory_mb in memories
+        ],
     )
+
+
+def row_of(concurrency: int, descending: Sequence[int]) -> float:
+    """Return the row of a concurrency, on a logarithmic scale between two rows; the first or last one beyond them."""
+    for row, (higher, lower) in enumerate(itertools.pairwise(descending)):
+        if concurrency >= lower:
+            return row + min(1.0, max(0.0, math.log(higher / concurrency) / math.log(higher / lower)))
+    return len(descending) - 1.0
 
 
 def _missing_label(cell: Cell) -> tuple[str, ...]:

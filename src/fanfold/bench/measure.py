@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from fanfold._replay.function import HandlerError, InvocationResult, LocalFunction
 from fanfold._replay.mapping import Errored
 from fanfold.bench.batches import Batches, retried
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting, Spread
 from fanfold.bench.groups import Group, Groups, open_group
+
+AUTO: Final = "auto"
+"""The concurrency of a limit that adjusts itself."""
+START: Final = 10
+"""Its limit at the start; the warm-up has at least as many records."""
 
 _Measured: TypeAlias = tuple[Mapping[str, Any], InvocationResult]
 """A batch, and the result of its invocation."""
@@ -44,13 +49,24 @@ class LocalMeasurer:
         Raises:
             HandlerError: If the handler's module cannot be imported, for a reason other than its limits.
         """
+        return self._run(setting, repeat, str(setting.concurrency))
+
+    def adjusting(self, memory_mb: int) -> Sample:
+        """Return a sample of a concurrency limit that adjusts itself. Its setting has the limit at the end.
+
+        Raises:
+            HandlerError: As for any sample.
+        """
+        return self._run(Setting(START, memory_mb), 0, AUTO)
+
+    def _run(self, setting: Setting, repeat: int, concurrency: str) -> Sample:
         with (
             open_group(self.groups, setting.memory_mb) as group,
             LocalFunction(
                 self.handler,
                 timeout_seconds=self.timeout_seconds,
                 memory_mb=setting.memory_mb,
-                environment={**self.environment, **_lambda_variables(setting)},
+                environment={**self.environment, **_lambda_variables(setting.memory_mb, concurrency)},
                 confinement=group,
                 durations=True,
                 quiet=True,
@@ -80,6 +96,8 @@ class LocalMeasurer:
         last = measured[-1][1].invocation
         if isinstance(last, Errored):
             return _ended(setting, repeat, last, f"in batch {len(measured) - 1}")
+        limit = measured[-1][1].concurrency_limit
+        setting = setting if limit is None else replace(setting, concurrency=limit)
         return _sample_of(setting, repeat, measured, throttled_seconds=throttled, cold_start_seconds=cold_start)
 
     def _measured(self, function: LocalFunction) -> list[_Measured]:
@@ -135,10 +153,10 @@ def _ended(setting: Setting, repeat: int, how: Errored, when: str) -> Sample:
     return Sample(setting, repeat, end, f"{how.reason.removeprefix(f'{end}: ')}, {when}")
 
 
-def _lambda_variables(setting: Setting) -> dict[str, str]:
-    """Return the environment variables that tell a function its setting on Lambda."""
+def _lambda_variables(memory_mb: int, concurrency: str) -> dict[str, str]:
+    """Return the environment variables that state the setting of a function on Lambda."""
     return {
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(setting.memory_mb),
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
         "AWS_LAMBDA_FUNCTION_NAME": "measured",
-        "FANFOLD_CONCURRENCY": str(setting.concurrency),
+        "FANFOLD_CONCURRENCY": concurrency,
     }

@@ -49,6 +49,8 @@ def _tile_size(heat_map: HeatMap) -> tuple[int, int]:
 
 def _legend(result: Result) -> str:
     parts = ["Solid frame: cheapest", "dotted frame: fastest", "hover over a cell for all its numbers"]
+    if result.adjusting:
+        parts.append("diamond: the limit that auto found")
     if any(cell.end == OUT_OF_MEMORY for cell in result.cells):
         parts.append("hatched: out of memory, not measured; heavy line: limit of memory")
     return "; ".join(parts) + "."

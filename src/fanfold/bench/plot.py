@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LETTERS_PER_INCH: Final = 11
+_LEGEND: Final = "(solid frame: cheapest; dotted: fastest)"
 _MAX_ROW_INCHES: Final = 15.0
 """Width up to which the maps are drawn in one row; wider ones are drawn below each other."""
 _FEW_COLUMNS: Final = 3
@@ -79,13 +80,16 @@ def _map(axes: Any, heat_map: HeatMap) -> None:
         inset, style = (0.04, "-") if name == "cheapest" else (0.1, ":")
         axes.add_patch(_square(tile, inset, fill=False, edgecolor="white", linewidth=4))
         axes.add_patch(_square(tile, inset, fill=False, edgecolor="red", linewidth=2, linestyle=style))
+    for column, row in heat_map.adjusting:
+        axes.plot(column + 0.38, row, marker="D", markersize=8, color="red", markeredgecolor="white")
     axes.set_xlim(-0.5, len(heat_map.memories) - 0.5)
     axes.set_ylim(len(heat_map.concurrencies) - 0.5, -0.5)
     memories = [f"{memory:,}" for memory in heat_map.memories]
     concurrencies = [f"{concurrency:,}" for concurrency in heat_map.concurrencies]
     axes.set_xticks(range(len(memories)), memories, fontsize=9)
     axes.set_yticks(range(len(concurrencies)), concurrencies, fontsize=9)
-    axes.set_xlabel("memory, MB  (solid frame: cheapest; dotted: fastest)", fontsize=9)
+    legend = "(solid: cheapest; dotted: fastest; diamond: auto)" if heat_map.adjusting else _LEGEND
+    axes.set_xlabel(f"memory, MB  {legend}", fontsize=9)
     axes.set_ylabel("concurrent handlers", fontsize=9)
     axes.set_title(heat_map.title, fontsize=11)
 

@@ -69,6 +69,8 @@ class Result:
     """True if the handler is a fanfold consumer; None if that is not known."""
     notes: tuple[str, ...] = ()
     """Caveats for readers of the numbers."""
+    adjusting: tuple[Sample, ...] = ()
+    """A sample for each memory of a concurrency limit that adjusts itself, which its setting contains."""
 
     @property
     def cells(self) -> list[Cell]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fanfold._replay.wording import counted
-from fanfold.bench.cells import Cell
+from fanfold.bench.cells import MEASURED, Cell, Sample
 from fanfold.bench.decide import Choice, Frontier, Saving
 from fanfold.bench.result import Result
 
@@ -26,10 +26,26 @@ def sentences(result: Result) -> list[str]:
     if len({setting.memory_mb for setting in conclusions.enough}) > 1:
         lines.append(f"Sufficient concurrency for each memory: {', '.join(map(str, conclusions.enough))}.")
     lines += list(_memory(conclusions.frontier))
+    lines += [_adjusting(sample, result.cells) for sample in result.adjusting]
     failed = [str(cell.setting) for cell in result.cells if cell.end not in {"measured", "out of memory"}]
     if failed:
         lines.append(f"Not measured: {'; '.join(failed)}; see the table for the reasons.")
     return lines
+
+
+def _adjusting(sample: Sample, cells: Sequence[Cell]) -> str:
+    """Return what a limit that adjusts itself reached, next to the fastest fixed one of the same memory."""
+    memory = sample.setting.memory_mb
+    if sample.end != MEASURED:
+        return f'concurrency="auto" at {memory:,} MB: {sample.end}: {sample.reason}.'
+    line = f'concurrency="auto" at {memory:,} MB: a limit of {sample.setting.concurrency:,} at the end, '
+    line += f"{sample.records_per_second:,.0f} records/s"
+    fixed = [cell for cell in cells if cell.measured and cell.setting.memory_mb == memory and cell.records_per_second]
+    if not fixed:
+        return f"{line}."
+    best = max(fixed, key=lambda cell: cell.records_per_second)
+    share = sample.records_per_second / best.records_per_second
+    return f"{line}, {share:.0%} of the fastest fixed one, {best.setting.concurrency:,}."
 
 
 def conditions(result: Result) -> list[str]:

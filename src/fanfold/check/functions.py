@@ -76,7 +76,7 @@ class Functions:
             memory=memory,
             reserved=properties.number("ReservedConcurrentExecutions"),
             recursive_loop=properties.choice("RecursiveLoop", "Terminate"),
-            concurrency=variables.number("FANFOLD_CONCURRENCY"),
+            concurrency=_concurrency(variables),
             managed_instances=properties.presence("CapacityProviderConfig"),
             processes=_processes(provider, memory),
             isolation=properties.inside("TenancyConfig").optional_choice("TenantIsolationMode"),
@@ -147,3 +147,11 @@ def _processes(provider: Properties, memory: Setting[float]) -> Setting[float]:
         return replace(processes, unknown=unknown)
     cpus = max(1.0, (memory.value or 0) / 1024 / (ratio.value or 1))
     return replace(processes, value=float(int(cpus * aws_limits.MANAGED_INSTANCES_PROCESSES_PER_VCPU)))
+
+
+def _concurrency(variables: Properties) -> Setting[float]:
+    """Return ``FANFOLD_CONCURRENCY``; ``auto`` is not a fixed number, so it counts as not set."""
+    setting = variables.value("FANFOLD_CONCURRENCY")
+    if isinstance(setting.value, str) and setting.value.strip().lower() == "auto":
+        return replace(setting, value=None)
+    return variables.number("FANFOLD_CONCURRENCY")

@@ -1,17 +1,23 @@
-"""The loops (``Fn::ForEach``) among the resources of a template: whether cfn-lint can expand them."""
+"""The loops of a template (``Fn::ForEach``): those that cannot be expanded are removed, and named with the reason.
+
+cfn-lint expands a loop over an unknown list with random names, and rejects the whole template if one loop is malformed.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _LOOP: Final = "Fn::ForEach::"
 
 
-def loops_of(decoded: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the loops among the resources of a template."""
-    return [name for name in decoded["Resources"] if str(name).startswith(_LOOP)]
+class Removed(NamedTuple):
+    """A loop that was removed."""
+
+    path: tuple[str | int, ...]
+    """Its place in the template."""
+    why: str
 
 
 def set_defaults(decoded: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
@@ -23,36 +29,37 @@ def set_defaults(decoded: Mapping[str, Any], parameters: Mapping[str, str]) -> N
             definition["Default"] = value
 
 
-def why_not_expanded(name: str, decoded: Mapping[str, Any], loop: str) -> str:
-    """Return why a loop cannot be expanded; empty if it can.
+def remove_loops(name: str, decoded: Mapping[str, Any]) -> Iterator[Removed]:
+    """Remove the loops that cannot be expanded, and yield them.
 
-    cfn-lint expands a loop over an unknown list with random names, so the references in the list are checked first.
+    Args:
+        name: The path of the file.
+        decoded: The template, with ``Resources``; it is changed.
     """
-    from cfnlint.template import Template as Source
+    definitions = decoded.get("Parameters")
+    parameters = definitions.items() if isinstance(definitions, Mapping) else ()
+    known = {str(name) for name, value in parameters if isinstance(value, Mapping) and "Default" in value}
+    yield from list(_remove_unknown(decoded["Resources"], known, ("Resources",)))
+    whole = [key for key in decoded["Resources"] if key.startswith(_LOOP)]
+    for key, why in {key: _why_malformed(name, decoded, key, whole) for key in whole}.items():
+        if why:
+            del decoded["Resources"][key]
+            yield Removed(("Resources", key), why)
 
-    if unknown := _unknown_name(decoded, decoded["Resources"][loop]):
-        return f"{unknown}, which it loops over, is known only at deployment"
-    alone = copy.deepcopy(decoded)
-    for other in loops_of(decoded):
-        if other != loop:
-            del alone["Resources"][other]
-    matches = Source(name, alone).transform()
-    return str(matches[0].message) if matches else ""
 
-
-def _unknown_name(decoded: Mapping[str, Any], loop: Any, variables: tuple[str, ...] = ()) -> str:
-    """Return a name in the list of a loop, or of a loop in it, that is not a parameter with a default; else empty."""
-    if not isinstance(loop, list) or len(loop) != 3:  # noqa: PLR2004 - a variable, a list, and what it repeats
-        return ""
-    variable, items, body = loop
-    definitions = decoded.get("Parameters") or {}
-    known = {name for name, value in definitions.items() if isinstance(value, Mapping) and "Default" in value}
-    for name in _refs(items):
-        if name not in {*known, *variables}:
-            return name
-    inner = [value for key, value in body.items() if str(key).startswith(_LOOP)] if isinstance(body, Mapping) else []
-    names = (_unknown_name(decoded, other, (*variables, str(variable))) for other in inner)
-    return next((name for name in names if name), "")
+def _remove_unknown(value: Any, known: set[str], path: tuple[str | int, ...]) -> Iterator[Removed]:
+    """Remove the loops over a list with a name other than a parameter with a default or the variable of a loop."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in list(items):
+        variables = known
+        if isinstance(key, str) and key.startswith(_LOOP) and isinstance(item, list) and len(item) > 1:
+            unknown = next((name for name in _refs(item[1]) if name not in known), "")
+            if unknown:
+                del value[key]
+                yield Removed((*path, key), f"{unknown}, which it loops over, is known only at deployment")
+                continue
+            variables = {*known, str(item[0])}
+        yield from _remove_unknown(item, variables, (*path, key))
 
 
 def _refs(value: Any) -> Iterator[str]:
@@ -62,3 +69,15 @@ def _refs(value: Any) -> Iterator[str]:
         value = list(value.values())
     for item in value if isinstance(value, list) else ():
         yield from _refs(item)
+
+
+def _why_malformed(name: str, decoded: Mapping[str, Any], loop: str, loops: list[str]) -> str:
+    """Return why cfn-lint cannot expand a loop, without the others; empty if it can."""
+    from cfnlint.template import Template as Source
+
+    alone = copy.deepcopy(decoded)
+    for other in loops:
+        if other != loop:
+            del alone["Resources"][other]
+    matches = Source(name, alone).transform()
+    return str(matches[0].message) if matches else ""

@@ -85,10 +85,10 @@ def mapping_of_name(
         maximum_pollers=pollers.number("MaximumPollers", aws_limits.MAPPING_MAX_MINIMUM_POLLERS),
         enabled=properties.flag("Enabled", default=True),
         filtered=properties.presence("FilterCriteria"),
-        filters=properties.inside("FilterCriteria").value("Filters"),
+        filters=properties.inside("FilterCriteria").items("Filters"),
         exists=resources.exists[name],
         asynchronous=Setting("InvocationType", value=False, place=resources.place(name), stated=False),
-        stream_settings=tuple(properties.value(name) for name in _STREAM_SETTINGS if name in properties.content),
+        stream_settings=tuple(properties.presence(name) for name in _STREAM_SETTINGS if name in properties.content),
         permissions=function.permissions if function else Permissions(),
         poller=function.key if function else "",
     )

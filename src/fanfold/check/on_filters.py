@@ -37,9 +37,9 @@ def filter_deletes(model: Model) -> Iterator[Hit | NotKnown]:
     """Find filters on the body; filters of two readers of one queue, or on anything else, are worse and found above."""
     readers = [reader.queue for reader in model.readers]
     for reader in model.readers:
-        if not reader.filtered.known:
-            yield from not_known(reader.filtered)
-        elif reader.filtered.value and readers.count(reader.queue) == 1 and (reader.pipe or _on_body(reader)):
+        if unknown := not_known(reader.filters):
+            yield from unknown
+        elif reader.filters.value and readers.count(reader.queue) == 1 and (reader.pipe or _on_body(reader)):
             who = "EventBridge" if reader.pipe else "Lambda"
             actual = f"{reader.key} has filters: {who} deletes the messages in {reader.queue} that no filter matches"
             yield Hit(reader.key, reader.filtered.place, actual, "no filter, if another reader needs these messages")
@@ -51,8 +51,7 @@ def _on_body(mapping: EventMapping) -> bool:
 
 
 def _patterns(mapping: EventMapping) -> list[Any]:
-    filters = mapping.filters.value
-    return [item.get("Pattern", "") for item in filters if isinstance(item, dict)] if isinstance(filters, list) else []
+    return [item.get("Pattern", "") for item in mapping.filters.value or () if isinstance(item, dict)]
 
 
 def _keys(pattern: Any) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -203,7 +204,9 @@ def disabled(model: Model) -> Iterator[Hit | NotKnown]:
 def stream_settings(model: Model) -> Iterator[Hit | NotKnown]:
     """Find properties of mappings that are only for streams and message brokers."""
     for mapping in model.mappings:
-        certain = mapping.queue.isalnum() or ":sqs:" in mapping.queue  # else the source may be a stream
+        certain = re.fullmatch(r"\w+", mapping.queue) or ":sqs:" in mapping.queue  # else the source may be a stream
         for setting in mapping.stream_settings if certain else ():
-            actual = f"{setting.name} is set, but the source is an SQS queue: Lambda rejects the mapping"
-            yield Hit(mapping.key, setting.place, actual, f"no {setting.name}")
+            yield from not_known(setting)
+            if setting.value:
+                actual = f"{setting.name} is set, but the source is an SQS queue: Lambda rejects the mapping"
+                yield Hit(mapping.key, setting.place, actual, f"no {setting.name}")

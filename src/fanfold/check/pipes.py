@@ -62,7 +62,7 @@ def _pipe(
         maximum_pollers=unset,
         enabled=_running(properties),
         filtered=source.presence("FilterCriteria"),
-        filters=source.inside("FilterCriteria").value("Filters"),
+        filters=source.inside("FilterCriteria").items("Filters"),
         exists=resources.exists[name],
         pipe=True,
         asynchronous=_asynchronous(properties),

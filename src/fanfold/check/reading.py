@@ -7,14 +7,15 @@ lines and columns. This module translates its errors to fanfold's. A loop that c
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from fanfold.check.bounds import check_bounds
-from fanfold.check.loops import loops_of, set_defaults, why_not_expanded
+from fanfold.check.loops import remove_loops, set_defaults
+from fanfold.check.terraform import is_plan, template_of_plan
 from fanfold.check.values import NotKnown, Place
 from fanfold.errors import ConfigurationError, MissingExtraError
 
@@ -54,7 +55,7 @@ class Template:
 
 
 def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Template:
-    """Read a template file, JSON or YAML.
+    """Read a template file, JSON or YAML, or the JSON form of a Terraform plan.
 
     Args:
         file: The template.
@@ -69,32 +70,45 @@ def read_template(file: Path, parameters: Mapping[str, str] | None = None) -> Te
         from cfnlint.template import Template as Source
     except ModuleNotFoundError as error:
         raise MissingExtraError("check", "reading a template") from error
+    decoded = _decoded(file, decode)
+    set_defaults(decoded, parameters or {})
+    with _errors_of(file):
+        removed = list(remove_loops(str(file), decoded))
+        source = Source(str(file), decoded)
+        matches = source.transform()
+    if matches:
+        raise ConfigurationError(f"{file}:{matches[0].linenumber} cannot be transformed: {matches[0].message}")
+    template = template_of(source)
+    notes = tuple(NotKnown(f"the content of {path[-1]}", why, template.place(path)) for path, why in removed)
+    return replace(template, notes=notes)
+
+
+def _decoded(file: Path, decode: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the content of a file with ``Resources``, with SAM's transform if they need it."""
     _check_text(file)
     with _errors_of(file):
         decoded, matches = decode(str(file))
     if matches:
         first = matches[0]
         raise ConfigurationError(f"{file}:{first.linenumber} cannot be read as YAML or JSON: {first.message}")
+    if is_plan(decoded):
+        decoded = template_of_plan(decoded)
     if not isinstance(decoded, dict) or not isinstance(decoded.get("Resources"), dict):
         raise ConfigurationError(f"{file} has no Resources: is it a SAM or CloudFormation template?")
+    _check_names(file, decoded)
     for section in [name for name, content in decoded.items() if content is None]:
         del decoded[section]  # CloudFormation accepts empty sections, such as "Parameters:"
     if any(_is_sam(resource) for resource in decoded["Resources"].values()):
         decoded["Transform"] = _with_sam(decoded.get("Transform"))
-    set_defaults(decoded, parameters or {})
-    with _errors_of(file):
-        loops = {name: why for name in loops_of(decoded) if (why := why_not_expanded(str(file), decoded, name))}
-        for loop in loops:
-            del decoded["Resources"][loop]
-        source = Source(str(file), decoded)
-        matches = source.transform()
-    if matches:
-        raise ConfigurationError(f"{file}:{matches[0].linenumber} cannot be transformed: {matches[0].message}")
-    template = template_of(source)
-    notes = (
-        NotKnown(f"the resources of {name}", why, template.place(("Resources", name))) for name, why in loops.items()
-    )
-    return replace(template, notes=tuple(notes))
+    return decoded
+
+
+def _check_names(file: Path, decoded: Mapping[str, Any]) -> None:
+    """Raise if a name in a section is not a string: YAML reads ``Off`` and ``1`` as other values."""
+    for section, content in decoded.items():
+        for name in content if isinstance(content, Mapping) else ():
+            if not isinstance(name, str):
+                raise ConfigurationError(f"{file}: {name} in {section} is not a string: put the name in quotes")
 
 
 def _with_sam(transforms: Any) -> list[Any]:

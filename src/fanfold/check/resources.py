@@ -183,6 +183,13 @@ class Properties:
         items = setting.value if isinstance(setting.value, list) else [setting.value]
         return replace(setting, value=tuple(_plain_text(item) for item in items))
 
+    def items(self, name: str) -> Setting[list[Any]]:
+        """Return a property that is a list of values of any kind; parts of them may be known only at deployment."""
+        setting = self.value(name)
+        if setting.value is None or isinstance(setting.value, list):
+            return setting
+        return self._unknown(setting, self.scope.why(setting.value) or "it is not a list")
+
     def presence(self, name: str) -> Setting[bool]:
         """Return whether an object property is set and not empty."""
         setting = self.value(name)

@@ -140,7 +140,7 @@ class Function:
     """Reserved concurrency."""
     recursive_loop: Setting[str]
     concurrency: Setting[float]
-    """``FANFOLD_CONCURRENCY`` in its environment."""
+    """``FANFOLD_CONCURRENCY`` in its environment; None if it is not set, or ``auto``."""
     managed_instances: Setting[bool]
     """True if it runs on Lambda Managed Instances."""
     processes: Setting[float]
@@ -193,14 +193,14 @@ class EventMapping:
     enabled: Setting[bool]
     filtered: Setting[bool]
     """True if it has filter criteria."""
-    filters: Setting[Any]
+    filters: Setting[list[Any]]
     """The list of filters, with functions evaluated; None if there are none."""
     exists: Setting[bool]
     """True if it is deployed, according to its ``Condition``."""
     asynchronous: Setting[bool]
     """True if it does not wait for the result of its target, as some pipes do."""
-    stream_settings: tuple[Setting[Any], ...] = ()
-    """Properties that it sets and that are only for streams and brokers."""
+    stream_settings: tuple[Setting[bool], ...] = ()
+    """Properties that are only for streams and brokers; true if it sets them."""
     pipe: bool = False
     """True if it is an EventBridge pipe instead of a mapping."""
     permissions: Permissions = Permissions()

@@ -52,7 +52,11 @@ COMMANDS: Final = {
     "run": Entry("Commands: jobs", "run:run", "fanfold run app:job --params '{\"count\": 3}' --dry-run"),
     "env": Entry("Commands: jobs", "env:env", "fanfold env fanfold-dev"),
     "status": Entry("Commands: jobs", "status:status_of", "fanfold status r-1 --watch"),
-    "redrive": Entry("Commands: jobs", "status:redrive_run", "fanfold redrive r-1 --dry-run"),
+    "report": Entry("Commands: jobs", "report:report_of", "fanfold report r-1 --output run.html"),
+    "logs": Entry("Commands: jobs", "logs:logs_of", "fanfold logs r-1 --failed"),
+    "runs": Entry("Commands: jobs", "runs:runs", "fanfold runs --state FAILED"),
+    "cancel": Entry("Commands: jobs", "cancel:cancel_run", "fanfold cancel r-1"),
+    "redrive": Entry("Commands: jobs", "redrive:redrive_command", "fanfold redrive r-1 --dry-run"),
     "results": Entry("Commands: jobs", "status:results_of", "fanfold results r-1 --output total.json"),
 }
 """By name, in the order of ``fanfold --help``."""

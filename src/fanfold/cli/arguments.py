@@ -28,8 +28,8 @@ def parameters_of(texts: Sequence[str]) -> dict[str, str]:
     return parameters
 
 
-def segments_of(text: str) -> set[int]:
-    """Return the segments in a list such as ``3,17,20-25``.
+def segments_of(text: str, option: str = "--only") -> set[int]:
+    """Return the segments in a list such as ``3,17,20-25``, the value of an option.
 
     Raises:
         ConfigurationError: If it is not such a list, or a range in it has more than a million segments.
@@ -38,10 +38,10 @@ def segments_of(text: str) -> set[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise ConfigurationError(f"--only {text!r} is not a list of segments such as 3,17,20-25")
+            raise ConfigurationError(f"{option} {text!r} is not a list of segments such as 3,17,20-25")
         numbers = range(int(first), int(last if dash else first) + 1)
         if numbers[-1] - numbers[0] >= _MAX_SEGMENTS:
-            raise ConfigurationError(f"--only {text!r} names more than {_MAX_SEGMENTS:,} segments")
+            raise ConfigurationError(f"{option} {text!r} names more than {_MAX_SEGMENTS:,} segments")
         segments.update(numbers)
     return segments
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -47,6 +48,7 @@ def bench(
     payload_size: option.PayloadSize = 640,
     downstream_latency: option.DownstreamLatency = None,
     concurrency: option.Concurrency = "1,10,50,100,200",
+    auto: option.Auto = False,
     memory: option.Memory = "128,256,512,1024,1769,3008",
     search: option.Search = False,
     within: option.Within = None,
@@ -84,7 +86,7 @@ def bench(
         events=tuple(events or ()), handler=handler, concurrency=concurrency, memory=memory, repeats=repeats,
         seconds=seconds, timeout_seconds=timeout, within_seconds=within, architecture=arch, prices=prices,
         batch_size=batch_size, downstream_latency_ms=downstream_latency, payload_bytes=payload_size, template=template,
-        function=function, present=present, search=search, seed=seed, resume=resume,
+        function=function, present=present, search=search, seed=seed, resume=resume, auto=auto,
     )  # fmt: skip
     _sweep(plan_of(requested, sys.stdin.buffer), files, as_json=as_json)
 
@@ -134,7 +136,10 @@ def _here(plan: Plan, files: Files) -> tuple[Result, bool]:
         def result_of(samples: Sequence[Sample]) -> Result:
             return plan.result(samples, groups.description, consumer=measurer.is_consumer)
 
-        return _swept(plan, files, measurer, result_of)
+        result, interrupted = _swept(plan, files, measurer, result_of)
+        if plan.auto and not interrupted:
+            result = replace(result, adjusting=tuple(map(measurer.adjusting, plan.grid.memories)))
+        return result, interrupted
 
 
 def _with_decorated_concurrency(plan: Plan, environment: dict[str, str]) -> Plan:

@@ -58,6 +58,10 @@ DownstreamLatency = Annotated[
 Concurrency = Annotated[
     str, _settings(help="Values of FANFOLD_CONCURRENCY: handlers that run concurrently.", metavar="N,N,…")
 ]
+Auto = Annotated[
+    bool,
+    _settings("--auto", help="Also measure a concurrency limit that adjusts itself, once for each memory."),
+]
 Memory = Annotated[
     str, _settings(help="Function memory. CPU is proportional: 1,769 MB is one vCPU.", metavar="MB,MB,…")
 ]

@@ -50,6 +50,7 @@ class BenchOptions:
     search: bool
     seed: int
     resume: Path | None
+    auto: bool = False
 
     @property
     def deployed(self) -> bool:
@@ -97,6 +98,8 @@ class Plan:
     """The samples of the result that is resumed."""
     notes: tuple[str, ...]
     """Caveats for readers of the numbers."""
+    auto: bool = False
+    """True if a concurrency limit that adjusts itself is measured, too."""
 
     @property
     def is_synthetic(self) -> bool:
@@ -160,7 +163,9 @@ def plan_of(options: BenchOptions, stdin: IO[bytes]) -> Plan:
     samples = () if options.resume is None else _resumed(options.resume, workload)
     prices = prices_of(options.architecture or from_template.architecture or ARCHITECTURES[0], options.prices)
     notes = (*_notes(batches, grid, options), *grid_notes, *from_template.notes)
-    return Plan(workload, batches, grid, prices, present, from_template, samples, notes)
+    if options.auto and options.deployed:
+        raise ConfigurationError("--auto measures a handler on this machine: leave it out, or add --template")
+    return Plan(workload, batches, grid, prices, present, from_template, samples, notes, options.auto)
 
 
 def _handler(options: BenchOptions) -> str:

@@ -37,7 +37,8 @@ def check(
     templates: list[Path] = typer.Argument(
         None,
         metavar="TEMPLATE",
-        help="SAM or CloudFormation templates in YAML or JSON, or the folder cdk.out of `cdk synth`.",
+        help="SAM or CloudFormation templates in YAML or JSON, the folder cdk.out of `cdk synth`, or plans of "
+        "Terraform as JSON (`terraform show -json`).",
     ),
     parameter: list[str] = typer.Option(
         [],

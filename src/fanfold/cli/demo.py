@@ -28,7 +28,10 @@ def demo(
         20, min=_MIN_SEGMENTS, max=1000, metavar="N", help="Number of segments to cut the file into."
     ),
     output: Path = typer.Option(
-        Path("fanfold-demo"), metavar="FOLDER", help="Folder for the Excel sheet.", file_okay=False
+        Path("fanfold-demo"),
+        metavar="FOLDER",
+        help="Folder for the Excel sheet and the page of the run.",
+        file_okay=False,
     ),
     port: int | None = typer.Option(None, metavar="PORT", help="Port of the local AWS.", show_default="a free port"),
     log: Path | None = typer.Option(
@@ -54,19 +57,21 @@ def demo(
         report = anyio.run(
             partial(run_demo, segments=segments, port=port, on_step=seen.step, progress=seen.run, keep_log=log)
         )
-    sheet = output / "flights-by-carrier.xlsx"
+    sheet, page = output / "flights-by-carrier.xlsx", output / "run.html"
     rows = ({"carrier": carrier, **figures} for carrier, figures in report.output.items())
     with writing(sheet):
         write_excel(sheet, rows, None, sheet="flights by carrier", split=False, types={})
+    with writing(page):
+        page.write_text(report.page, encoding="utf-8")
     if as_json:
-        print(json.dumps({**report.to_json(), "sheet": str(sheet)}))
+        print(json.dumps({**report.to_json(), "sheet": str(sheet), "page": str(page)}))
     else:
-        _show(report, sheet)
+        _show(report, sheet, page)
     if report.problems:
         raise FanfoldError("; ".join(report.problems))
 
 
-def _show(report: DemoReport, sheet: Path) -> None:
+def _show(report: DemoReport, sheet: Path, page: Path) -> None:
     console = Console()
     console.print(table_of(report.output, "carrier", "flights of January 2013 by carrier, delays in minutes"))
     console.print(report_table(report.report))
@@ -76,5 +81,6 @@ def _show(report: DemoReport, sheet: Path) -> None:
     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
     console.print(f"times: {took}", highlight=False)
     console.print(f"sheet: {sheet}", highlight=False)
+    console.print(f"page of the run: {page}", highlight=False)
     if not report.problems:
         console.print("[green]the output of the run and the single pass over the file agree exactly[/green]")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of tables.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask. Without a terminal, the command never asks.")]
 Run = Annotated[str, Argument(metavar="RUN", help="Name of the run.")]
 QueueRegion = Annotated[
     str | None,

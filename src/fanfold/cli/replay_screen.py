@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fanfold._replay.outage import survived
 from fanfold._replay.timeline import durations, text_timeline
-from fanfold._replay.wording import counted, outcomes_unknown, unique_prefix_length
+from fanfold._replay.wording import counted, notable, outcomes_unknown, unique_prefix_length
 
 _MAX_ROWS: Final = 40
 _MAX_DELIVERIES: Final = 12
@@ -72,8 +72,7 @@ def _deliveries(deliveries: Sequence[Mapping[str, Any]], *, wide: bool) -> Table
 
 def _show_messages(document: Mapping[str, Any], console: Console) -> None:
     messages = document["messages"]
-    listed = [message for message in messages if message["end"] != "deleted" or message["receives"] > 1]
-    listed = [message for message in listed if message["end"] != "filtered out"]
+    listed = notable(messages)
     simple = document["summary"]["messages"] - document["summary"]["filtered"] - len(listed)
     console.print(f"{counted(simple, 'message')} deleted at the first receive" + (", the others:" if listed else "\n"))
     if listed:

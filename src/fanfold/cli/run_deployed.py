@@ -14,7 +14,7 @@ import anyio
 from rich.console import Console
 
 from fanfold._jobs.job import Job
-from fanfold._jobs.report import POLL_SECONDS, Progress, read_report, watch
+from fanfold._jobs.report import POLL_SECONDS, progress_of, read_report, watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState, check_name
 from fanfold.cli.show import RunDisplay, report_table, watching
@@ -109,7 +109,7 @@ async def _wait_for_end(name: str, machine: StateMachine, arn: str, backend: Bac
         run = await backend.ledger.run(name)
         if run is not None:
             counter = await backend.ledger.counter(name)
-            display.run(Progress(run.state, counter.ended, counter.total))
+            display.run(progress_of(run, counter))
         if execution.running:
             await anyio.sleep(POLL_SECONDS)
             continue

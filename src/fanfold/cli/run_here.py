@@ -43,7 +43,8 @@ def run_here(
     with watching() as display:
         ended = anyio.run(partial(run_inline, job, params, **options, progress=display.inline))
     if as_json:
-        document = asdict(replace(ended, failed=dict(ended.failed)))
+        document = asdict(replace(ended, failed=dict(ended.failed), details=None))
+        del document["details"]
         print(json.dumps({"run": document.pop("id"), **document, "succeeded": ended.succeeded}))
     else:
         _show(ended)

@@ -20,8 +20,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from fanfold._jobs.masking import masked
 from fanfold._jobs.report import Progress as RunProgress
 from fanfold._jobs.report import RunReport
+from fanfold._ports.run import Run, RunState
 
 
 class RunDisplay:
@@ -30,6 +32,7 @@ class RunDisplay:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bar = progress.add_task("segments", total=None, visible=False)
+        self._state: RunState | None = None
 
     def step(self, name: str) -> None:
         """Print the name of a step."""
@@ -37,21 +40,19 @@ class RunDisplay:
 
     def enqueued(self, segments: int) -> None:
         """Show how many segments have been enqueued."""
-        self._progress.update(self._bar, visible=True, completed=segments, description="segments [dim]enqueued[/dim]")
+        self._progress.update(self._bar, visible=True, completed=segments, description="segments enqueued")
 
     def inline(self, ended: int, total: int) -> None:
         """Show how many segments of an inline run have ended."""
-        self._progress.update(self._bar, visible=True, completed=ended, total=total)
+        self._progress.update(self._bar, visible=True, completed=ended, total=total, description="segments ended")
 
     def run(self, progress: RunProgress) -> None:
-        """Show the progress of a run."""
-        self._progress.update(
-            self._bar,
-            visible=True,
-            total=progress.total,
-            completed=min(progress.ended, progress.total) if progress.total is not None else progress.ended,
-            description=f"segments [dim]{progress.state.lower()}[/dim]",
-        )
+        """Show the progress of a run: its segments in the bar, and a step when its state changes."""
+        if self._state is not None and progress.state != self._state:
+            self.step(f"the run is {progress.state}")
+        self._state = progress.state
+        name = "redriven segments ended" if progress.is_redrive else "segments ended"
+        self._progress.update(self._bar, visible=True, total=progress.total, completed=progress.ended, description=name)
 
 
 _COLUMNS = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
@@ -88,6 +89,24 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def about(run: Run) -> dict[str, Any]:
+    """Return a run as JSON."""
+    return {
+        "run": run.id,
+        "job": run.job,
+        "state": run.state,
+        "generation": run.gen,
+        "params": masked(run.params),
+        "output": run.output,
+        "failed": run.failed,
+    }
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 segment" or "2,000 segments"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def two_columns(title: str) -> Table:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import MAX_LEASE_SECONDS, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold._ports.run_list import Place, RunListPage, RunSummary, page_of
 from fanfold.errors import FenceLostError, LedgerError
 
 
@@ -18,6 +19,7 @@ class InMemoryLedger:
         self._counters: dict[str, Counter] = {}
         self._markers: dict[str, dict[str, Marker]] = {}
         self._hops: dict[str, dict[tuple[int, int, int], Hop]] = {}
+        self._attempts: dict[str, dict[str, FailedBatch]] = {}
 
     async def open_run(self, run: Run) -> Run:
         """Create a run unless it exists; return the stored run."""
@@ -27,19 +29,33 @@ class InMemoryLedger:
         """Return a run, or None if it does not exist."""
         return self._runs.get(run_id)
 
+    async def runs(self, *, state: RunState | None = None, limit: int, after: Place | None = None) -> RunListPage:
+        """Return the newest runs, in order."""
+        return page_of(map(_summary_of, self._runs.values()), state=state, limit=limit, after=after)
+
     async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
         """Replace the plan of a run."""
         run = self._existing_run(run_id)
-        if run.plan_step != step - 1:
+        if run.plan_step != step - 1 or run.state != RunState.RUNNING:
             return False
         self._runs[run_id] = replace(run, plan=plan, plan_step=step)
         return True
 
-    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Record how many segments have been enqueued."""
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> bool:
+        """Record how many segments have been enqueued; return whether the scatter may continue."""
         run = self._existing_run(run_id)
-        if run.gen == gen:
-            self._runs[run_id] = replace(run, position=max(run.position, position))
+        if run.gen != gen or run.state == RunState.CANCELLED:
+            return False
+        self._runs[run_id] = replace(run, position=max(run.position, position))
+        return True
+
+    async def cancel(self, run_id: str, *, gen: int, ended_at: float) -> bool:
+        """Cancel a generation of a run that has not ended."""
+        run = self._existing_run(run_id)
+        if run.gen != gen or run.ended:
+            return run.gen == gen and run.state == RunState.CANCELLED
+        self._runs[run_id] = replace(run, state=RunState.CANCELLED, ended_at=ended_at)
+        return True
 
     async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
         """Begin a generation."""
@@ -83,7 +99,7 @@ class InMemoryLedger:
         """Return the counter."""
         return self._counters.get(run_id, Counter(0))
 
-    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker | Unreadable]:
         """Yield every marker of a generation."""
         for marker in list(self._markers.get(run_id, {}).values()):
             if marker.gen == gen:
@@ -93,11 +109,25 @@ class InMemoryLedger:
         """Record where a segment stopped, unless the hop exists already; return the stored hop."""
         return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.number), hop)
 
-    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+    async def hop(self, run_id: str, gen: int, segment: int, number: int) -> Hop | None:
+        """Return a hop; None if it does not exist."""
+        return self._hops.get(run_id, {}).get((gen, segment, number))
+
+    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop | Unreadable]:
         """Yield every hop of a generation."""
         for hop in list(self._hops.get(run_id, {}).values()):
             if hop.gen == gen:
                 yield hop
+
+    async def put_attempts(self, run_id: str, batch: FailedBatch) -> None:
+        """Append the failed attempts of a batch."""
+        self._attempts.setdefault(run_id, {})[batch.id] = batch
+
+    async def attempts(self, run_id: str, gen: int) -> AsyncIterator[FailedBatch | Unreadable]:
+        """Yield the failed attempts of a generation."""
+        for batch in list(self._attempts.get(run_id, {}).values()):
+            if batch.gen == gen:
+                yield batch
 
     async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:
         """Claim the fold of a generation; return the fence, or None if another claim holds it."""
@@ -105,7 +135,10 @@ class InMemoryLedger:
         if (
             run is None
             or run.gen != gen
-            or (run.state != RunState.RUNNING and not (run.state == RunState.FOLDING and run.lease_until <= now))
+            or (
+                run.state != RunState.RUNNING
+                and not (run.state == RunState.FOLDING and not now < run.lease_until <= now + MAX_LEASE_SECONDS)
+            )
         ):
             return None
         self._runs[run_id] = replace(run, state=RunState.FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
@@ -134,3 +167,7 @@ class InMemoryLedger:
     def _set_counter(self, run_id: str, counter: Counter) -> Counter:
         self._counters[run_id] = counter
         return counter
+
+
+def _summary_of(run: Run) -> RunSummary:
+    return RunSummary(run.id, run.job, run.state, run.created_at, run.gen, run.ended_at, run.failed)

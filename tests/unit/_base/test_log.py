@@ -320,6 +320,7 @@ DEAD_LETTERS = {"dead_letter_queue_url": "https://sqs.eu-west-1.amazonaws.com/12
     ],
     ids=lambda value: getattr(value, "__name__", None) or ", ".join(value) or "bare",
 )
+@pytest.mark.uncounted
 def test_no_kind_of_failure_logs_a_line_per_record(caplog: pytest.LogCaptureFixture, handler: Any, settings: Any):
     """1,000 records cause a few lines, each of bounded length."""
     caplog.set_level(logging.INFO, "fanfold")

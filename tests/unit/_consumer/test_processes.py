@@ -70,7 +70,7 @@ def test_values_are_returned_if_something_reads_them():
 
 
 def test_a_value_that_cannot_be_sent_fails_its_record():
-    """The error says so."""
+    """The error states it."""
     (outcome,) = run(process_app.handler, do("return a function")).outcomes
     assert isinstance(outcome, Failed)
     assert str(outcome.error).startswith("the handler returned a value that cannot be sent to the consumer:")

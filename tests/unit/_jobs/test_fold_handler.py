@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from failing import RefusingQueue
+from failing import RefusingQueue, Scripted
 from fanfold import Job, Ranges
 from fanfold._jobs.fold_requests import CheckRun, send_request
+from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import watch
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
-from fanfold.errors import FanfoldError
+from fanfold.errors import FanfoldError, ServiceError
+from fanfold.inmemory import InMemoryQueue
 from harness import Bench, started
 from numbers_job import NUMBERS, all_of, make_job
 
@@ -46,7 +48,7 @@ async def test_a_fold_that_another_invocation_has_claimed_is_not_run():
     work, fold = bench.plain.work_queue, bench.plain.fold_queue
     while await bench.pump(work, bench.job.segment_handler):
         pass
-    assert await bench.ledger.claim("run", now=0, lease_seconds=1e12) == 1
+    assert await bench.ledger.claim("run", now=0, lease_seconds=1_000) == 1
     await bench.pump(fold, bench.job.fold_handler)
     assert (await bench.run()).state == "FOLDING"
     assert len(fold) == 2  # the check is redelivered, in addition to the delayed one: the other invocation may die
@@ -112,13 +114,17 @@ async def test_a_segment_that_ends_during_a_check_is_checked_again_immediately()
 
 
 async def test_markers_that_lack_segments_are_never_folded():
-    """If markers are lost after a check has seen them, the fold fails instead of omitting segments."""
+    """If markers are lost after a check has seen them, the run fails instead of omitting segments; a redrive works."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     pins = "runs/run/0/markers.json"
     await bench.plain.put_result(pins, b"[]")
     await bench.work()
-    await bench.pump(bench.plain.fold_queue, bench.job.fold_handler)
-    assert not (await bench.run()).ended
+    await bench.fold()
+    run = await bench.run()
+    assert (run.state, run.output) == ("FAILED", "runs/run/0/failures.json")
+    await redrive("run", bench.plain)
+    await bench.settle()
+    assert (await bench.run()).state == "SUCCEEDED"
 
 
 async def test_a_check_that_fails_does_not_end_a_run_whose_segments_have_not_ended():
@@ -136,3 +142,26 @@ async def test_a_check_that_fails_does_not_end_a_run_whose_segments_have_not_end
     broken = False
     await bench.settle()
     assert await bench.output() == list(range(100))
+
+
+async def test_a_run_is_watched_although_checks_fail_until_the_queue_gives_up_on_them():
+    """The ledger refuses the fold function; the run ends some time after that is fixed."""
+    fails = True
+
+    def gate(operation: str) -> None:
+        if fails and operation == "before counter":
+            raise ServiceError("not authorized", code="AccessDeniedException", transient=False)
+
+    bench = Bench(make_job(watch_seconds=60), numbers_jsonl=NUMBERS)
+    given_up = InMemoryQueue(visibility_timeout=30, clock=bench.clock)
+    queue = InMemoryQueue(visibility_timeout=30, max_receive_count=5, dead_letter_queue=given_up, clock=bench.clock)
+    bench.plain = replace(bench.plain, fold_queue=queue)
+    bench.backend = replace(bench.plain, ledger=Scripted(bench.plain.ledger, gate))
+    await (await started(bench)).work()
+    for _ in range(40):
+        await bench.pump(queue, bench.job.fold_handler)
+        bench.clock.advance(31)
+    assert len(given_up) > 2
+    fails = False
+    await bench.settle()
+    assert (await bench.run()).state == "SUCCEEDED"

@@ -11,7 +11,7 @@ import pytest
 from failing import Scripted
 from fanfold import Job, Ranges, S3Objects, inmemory
 from fanfold._folds.output_file import File
-from fanfold._jobs.inline import run_inline
+from fanfold._jobs.inline import inline_details, run_inline
 from fanfold._jobs.inline_database import DATABASE_BUCKET, open_inline_database
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, SourceError
 from idempotent import opening
@@ -233,7 +233,9 @@ async def test_a_run_is_not_mistaken_for_another_one(tmp_path: Path):
     """Other parameters, another job, an invalid file, a file in use by another process: one clear line each."""
     trial = Trial()
     await run_inline(trial.job, {"count": 5}, run="r", folder=tmp_path)
-    with pytest.raises(ConfigurationError, match=r'with params \{"count": 5\}: pass the same params, none, or'):
+    with pytest.raises(
+        ConfigurationError, match=r"other params; these differ: 'count'\. Pass the same params, none, or"
+    ):
         await run_inline(trial.job, {"count": 6}, run="r", folder=tmp_path)
     trial.job.name = "other"
     with pytest.raises(ConfigurationError, match="run r belongs to job 'sum'"):
@@ -330,3 +332,25 @@ async def test_an_object_that_a_source_writes_can_be_read_like_one_in_a_bucket()
             await store.head(DATABASE_BUCKET, "other")
         assert (await store.head("b", "key")).size_bytes == 5
         assert [piece async for piece in store.read("b", "key")] == [b"below"]
+
+
+async def test_an_inline_run_has_the_same_details_as_a_distributed_one(tmp_path: Path):
+    """Times, attempts of all calls with this name, and groups of failures; also read from its folder later."""
+    trial = Trial()
+    trial.bad = {1}
+    first = (await run_inline(trial.job, {"count": 45}, run="r", folder=tmp_path)).details
+    assert first is not None
+    assert (first.run.state, first.total, first.done, first.failed) == ("FAILED", 5, 4, 1)
+    (group,) = first.failed_groups
+    assert (group.error, list(group.segments), group.highest_attempt) == ("ValueError", [1], 1)
+    assert group.place is not None
+    assert "test_inline.py:" in group.place
+    trial.bad = set()
+    await run_inline(trial.job, run="r", folder=tmp_path)
+    details, _ = await inline_details(tmp_path, "r")
+    assert (details.run.state, details.done, details.failed, details.is_exact) == ("SUCCEEDED", 5, 0, True)
+    assert (details.deliveries, details.retries, details.failed_attempts) == (6, 1, 1)
+    assert [end.attempts for end in details.ends()] == [1, 2, 1, 1, 1]
+    assert all(end.began_at is not None and end.seconds is not None for end in details.ends())
+    with pytest.raises(ConfigurationError, match="has no inline run 'other'"):
+        await inline_details(tmp_path, "other")

@@ -16,6 +16,7 @@ from numbers_job import NUMBERS, make_job
 COMPLETE = {"complete": True}
 
 
+@pytest.mark.uncounted
 async def test_a_scatter_that_died_is_resumed_where_it_stopped_and_not_cut_again():
     """The second attempt resumes from the checkpoint, with the pinned plan."""
     refused = []
@@ -49,10 +50,7 @@ async def test_a_run_that_was_started_with_other_parameters_is_refused():
     """Otherwise, the new parameters would be ignored, and the other run's end would be reported."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS), chunk_bytes=50, days=(1, 2))
     await started(bench, chunk_bytes=50, days=(1, 2))
-    with pytest.raises(
-        FanfoldError,
-        match=r'params {"chunk_bytes": 50, "days": \[1, 2\]}: pass the same params, or choose another name',
-    ):
+    with pytest.raises(FanfoldError, match="other params; these differ: 'chunk_bytes', 'days'"):
         await bench.job.start(bench.backend, {"chunk_bytes": 60}, "run")
     await bench.settle()
     assert await bench.output() == list(range(100))

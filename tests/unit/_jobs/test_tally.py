@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fanfold import inmemory
-from fanfold._jobs.tally import Tally, put_redo, tally_of
+from fanfold._jobs.tally import Redo, Tally, put_redo, tally_of
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold._ports.run import Marker, Run
 from fanfold.errors import LedgerError
@@ -65,7 +65,7 @@ def test_nothing_has_ended_at_first():
     """Before the first marker, every segment is missing."""
     tally = Tally(3)
     assert (tally.total, tally.done, tally.failed, tally.missing) == (3, 0, {}, 3)
-    assert (tally.deliveries, tally.duplicates) == (0, 0)
+    assert tally.duplicates == 0
 
 
 def test_a_run_without_segments_has_none_missing():
@@ -77,7 +77,7 @@ def test_a_segment_outside_the_run_is_ignored():
     """Ids below 0, or equal to the total or above, do not change any count."""
     tally = tally_from(2, Marker("a", 0, ids=[-1, 2, 99], failed={-1: "no", 2: "no"}))
     assert (tally.done, tally.failed, tally.missing) == (0, {}, 2)
-    assert (tally.deliveries, tally.duplicates) == (0, 0)
+    assert tally.duplicates == 0
 
 
 @pytest.mark.parametrize("first_done", [True, False])
@@ -101,11 +101,10 @@ def test_failures_are_listed_in_segment_order():
     assert list(tally.failed.items()) == [(2, "two"), (5, "five"), (7, "seven")]
 
 
-def test_duplicates_and_deliveries_are_counted():
-    """A second end of a segment is a duplicate. Receive counts add up; a missing count is 1."""
+def test_duplicates_are_counted():
+    """A second end of a segment is a duplicate."""
     tally = tally_from(5, Marker("a", 0, ids=[0, 1, 2], receive_counts={1: 3}), Marker("b", 0, ids=[2, 3]))
     assert tally.duplicates == 1
-    assert tally.deliveries == 1 + 3 + 1 + 1 + 1
 
 
 def test_the_items_of_segments_are_counted_once_and_the_uneven_ones_are_named():
@@ -155,7 +154,7 @@ def test_exactly_five_times_the_mean_is_not_uneven():
 def test_failed_segments_count_as_missing_again_after_a_redrive():
     """Done segments stay done, and a failure of the previous generation has no effect."""
     tally = tally_from(4, Marker("a", 0, ids=[0], failed={1: "no", 2: "no"}))
-    tally.redo([0, 1, 3])
+    tally.redo(Redo([0, 1, 3]))
     assert (tally.done, tally.failed, tally.missing, tally.duplicates) == (1, {2: "no"}, 2, 0)
     tally.add(Marker("b", 1, ids=[1]))
     assert (tally.done, tally.failed, tally.missing, tally.duplicates) == (2, {2: "no"}, 1, 0)
@@ -181,7 +180,7 @@ async def test_the_markers_of_every_generation_are_read_and_no_others():
         await ledger.put_marker("run", Marker(f"marker-{gen}", gen, ids=[gen]))
     run = Run("run", "job", {}, {}, created_at=0.0, expires_at=1, gen=1, redos=["redo"])
     backend = replace(inmemory.backend(), ledger=ledger)
-    await put_redo("redo", [1], backend)
+    await put_redo("redo", Redo([1]), backend)
     seen: list[Marker] = []
     tally = await tally_of(run, 3, backend, also=seen.append)
     assert [marker.ids for marker in seen] == [[0], [1]]

@@ -38,6 +38,7 @@ from simulated import (
         (10_000, 5, 10_001, [10_000, 1]),
     ],
 )
+@pytest.mark.uncounted
 def test_batches_have_the_batch_size_of_the_mapping(batch_size: int, window: float, messages: int, sizes: list[int]):
     """From 1 to 10,000."""
     simulator = simulate(done, *range(messages), batch_size=batch_size, window_seconds=window)

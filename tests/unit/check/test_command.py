@@ -242,7 +242,7 @@ def test_a_folder_of_the_cdk_is_checked(tmp_path: Path):
 def test_a_parameter_sets_the_list_of_a_loop(tmp_path: Path):
     """Without a value, the resources of the loop are not known."""
     template = CORPUS / "good" / "unknown_loop_over_a_parameter.yaml"
-    assert "the resources of Fn::ForEach::Queues: Names, which it loops over" in " ".join(run(template).stdout.split())
+    assert "the content of Fn::ForEach::Queues: Names, which it loops over" in " ".join(run(template).stdout.split())
     set_to = json.loads(run(template, "-p", "Names=a,b", "--json").stdout)["templates"][0]
     assert (set_to["not_known"], set_to["findings"]) == ([], [])
 
@@ -258,7 +258,7 @@ MALFORMED = {
     ),
     "loop.yaml": (
         b"Transform: AWS::LanguageExtensions\nResources: {Fn::ForEach::X: [A]}\n",
-        "the resources of Fn::ForEach::X:",
+        "the content of Fn::ForEach::X:",
     ),
 }
 

@@ -78,6 +78,7 @@ def test_the_corpus_is_large_enough():
 
 
 @pytest.mark.parametrize("template", [*BAD[::8], *GOOD[::8]], **BY_NAME)
+@pytest.mark.uncounted
 def test_the_same_template_as_json_gives_the_same(template: Path, tmp_path: Path):
     """The format of the file does not matter."""
     document, _ = decode(str(template))

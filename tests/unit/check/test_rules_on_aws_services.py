@@ -121,7 +121,8 @@ def test_other_targets_and_protocols_are_not_senders(check: Any):
     ("changes", "expected"),
     [
         ({"event": {"FilterCriteria": OPEN}}, ([], {"FF020", "FF021"})),
-        ({"event": {"FilterCriteria": {"Filters": OPEN}}}, (["FF021"], set())),
+        ({"event": {"FilterCriteria": {"Filters": OPEN}}}, ([], {"FF020", "FF021"})),
+        ({"event": {"FilterCriteria": {"Filters": []}}}, ([], set())),
         ({"event": {"FilterCriteria": {"Filters": [{"Pattern": OPEN}]}}}, ([], {"FF020"})),
         ({"event": {"FilterCriteria": {"Filters": [{"Pattern": {"body": {"a": [1]}}}]}}}, (["FF021"], set())),
         ({"event": {"FilterCriteria": {"Filters": [{"Pattern": "[1]"}]}}}, (["FF020"], set())),
@@ -238,6 +239,10 @@ def test_a_mapping_of_an_unknown_source_may_have_settings_of_streams(check: Any)
     assert rules(check(template(Second=mapping))) == []
     mapping["Properties"]["EventSourceArn"] = "arn:aws:sqs:eu-west-1:1:x"
     assert rules(check(template(Second=mapping))) == ["FF031"]
+    mapping["Properties"]["MaximumRetryAttempts"] = {"Ref": "AWS::NoValue"}
+    assert rules(check(template(Second=mapping))) == []
+    mapping["Properties"]["MaximumRetryAttempts"] = {"Fn::If": ["OpenToo", 3, {"Ref": "AWS::NoValue"}]}
+    assert "FF031" in unchecked(check(template(Second=mapping)))
 
 
 def test_a_filter_of_a_queue_with_two_readers_is_reported_once(check: Any):

@@ -20,6 +20,7 @@ def test_the_table_has_many_different_files():
 
 
 @pytest.mark.parametrize("case", READ, ids=lambda case: case.name)
+@pytest.mark.uncounted
 async def test_a_file_is_read_as_by_csv_in_one_segment(case: Case):
     """With every row, in order, and every character."""
     assert await read_all(case.data, key=case.key, chunk_bytes=WHOLE, piece_bytes=11, **case.settings) == rows_by_csv(

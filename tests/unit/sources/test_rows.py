@@ -39,6 +39,7 @@ def lines_around(line: bytes) -> bytes:
 @pytest.mark.parametrize("chunk_bytes", [1, 9, 1_000_000])
 @pytest.mark.parametrize("key", ["o.jsonl", "o.jsonl.gz"])
 @pytest.mark.parametrize("line", BAD_LINES, ids=range(len(BAD_LINES)))
+@pytest.mark.uncounted
 async def test_a_malformed_line_of_json_is_one_bad_row_if_bad_rows_are_collected(line, key, chunk_bytes):
     """With its byte, its text, and the reason, also if an object before it on the line is complete."""
     data = lines_around(line)

@@ -25,18 +25,21 @@ def test_no_other_character_contains_the_byte_of_a_line_end(encoding):
 
 
 @pytest.mark.parametrize("encoding", sorted(CUTTABLE))
+@pytest.mark.uncounted
 def test_a_line_end_ends_a_line_after_any_byte(encoding):
     """Also after the first half of a character: it is invalid, and does not take the line end with it."""
     assert {decoded(bytes([byte]) + b"\n", encoding)[0][-1] for byte in range(256)} == {"\n"}
 
 
 @pytest.mark.parametrize("encoding", sorted(MULTI_BYTE))
+@pytest.mark.uncounted
 def test_a_line_end_ends_a_line_after_any_two_bytes(encoding):
     """Characters of three and four bytes are invalid if they are cut."""
     pairs = itertools.product(range(256), repeat=2)
     assert {decoded(bytes(pair) + b"\n", encoding)[0][-1] for pair in pairs} == {"\n"}
 
 
+@pytest.mark.uncounted
 def test_a_line_end_ends_a_line_after_three_of_four_bytes_of_gb18030():
     """The second and the fourth byte are digits."""
     triples = itertools.product(range(0x81, 0xFF), range(0x30, 0x3A), range(0x81, 0xFF))

@@ -1,0 +1,25 @@
+"""The question before a command changes something."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from fanfold.errors import FanfoldError
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask whether to continue, unless the user has chosen ``--yes`` or there is no terminal.
+
+    Raises:
+        FanfoldError: If the user declines.
+    """
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    try:
+        is_confirmed = typer.confirm(question, err=True)
+    except typer.Abort:  # Ctrl-C, or the end of the input
+        is_confirmed = False
+    if not is_confirmed:
+        raise FanfoldError("nothing was changed")
