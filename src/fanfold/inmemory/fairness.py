@@ -91,12 +91,14 @@ class TenantLoads:
     def noisy(self, now: float) -> Mapping[str, int]:
         """Return the noisy tenants with their messages in flight; tenants without messages in the queue included."""
         self._expire(now)
-        names = self.in_flight.keys() | self._processed.keys()
-        loads = {name: self._load(name, now) for name in names}
-        queue = Load(
-            sum(load.in_flight for load in loads.values()), sum(load.processing_seconds for load in loads.values())
-        )
-        return {name: load.in_flight for name, load in loads.items() if name and is_noisy(load, queue)}
+        in_flight = sum(self.in_flight.values())
+        seconds = sum(self._processed.values()) + in_flight * now - sum(self._received_at.values())
+        queue = Load(in_flight, seconds)
+        names = self.in_flight.keys() | {
+            name for name, processed in self._processed.items() if processed > SQS_NOISY_SHARE * seconds
+        }
+        loads = {name: self._load(name, now) for name in names if name}
+        return {name: load.in_flight for name, load in loads.items() if is_noisy(load, queue)}
 
     def _load(self, tenant: str, now: float) -> Load:
         in_flight = self.in_flight[tenant]
