@@ -8,7 +8,7 @@ from fanfold.errors import MissingExtraError
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Return a page; values are escaped.
+    """Return a page; values are escaped, also half of a surrogate pair, which UTF-8 cannot encode.
 
     Args:
         package: The package that contains the template, such as ``fanfold.bench``.
@@ -29,4 +29,4 @@ def render(package: str, template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return pages.get_template(template).render(values)
+    return pages.get_template(template).render(values).encode(errors="backslashreplace").decode()

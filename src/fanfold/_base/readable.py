@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNITS: Final = (
     (86_370, 86_400, "d", 3_600, "h"),
     (3_599.5, 3_600, "h", 60, "min"),
@@ -30,7 +30,10 @@ def duration_text(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that control a terminal, except line breaks and tabs."""
+    """Return a text without characters that control a terminal or the direction of writing, or that are not characters.
+
+    Line breaks and tabs stay.
+    """
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 

@@ -99,8 +99,11 @@ async def send_back(  # noqa: PLR0913 - one option each, by keyword
                 free = [(letter, record) for letter, record in call if letter.group not in blocked]
                 sent_back.refused |= {letter.id: BEHIND for letter, _ in call if letter.group in blocked}
                 await limit.wait(len(free))
-                accepted = await _send(target, free, sent_back, blocked, new_ids, sleep)
-                browser.deleted(await _delete(queue, accepted, sent_back, sleep))
+                accepted: list[Record] = []
+                try:
+                    await _send(target, free, accepted, sent_back, blocked, new_ids, sleep)
+                finally:  # also if the target fails after it has accepted some
+                    browser.deleted(await _delete(queue, accepted, sent_back, sleep))
                 progress(sent_back.sent)
 
 
@@ -125,20 +128,24 @@ def _calls(chosen: Sequence[tuple[Letter, Record]], target_of: Callable[[Letter]
 
 
 def _bytes_of(record: Record) -> int:
-    attributes = sum(len(name) + len(str(value)) for name, value in record.message_attributes.items())
-    return len(record.body.encode(errors="surrogatepass")) + 2 * attributes
+    attributes = sum(_utf8_bytes(name) + _utf8_bytes(str(value)) for name, value in record.message_attributes.items())
+    return _utf8_bytes(record.body) + 2 * attributes
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 async def _send(
     target: TargetQueue,
     call: Sequence[tuple[Letter, Record]],
+    accepted: list[Record],
     sent_back: SentBack,
     blocked: set[str],
     new_ids: set[str],
     sleep: Sleep,
-) -> list[Record]:
-    """Send messages, with retries of transient failures; return those that the target accepted."""
-    accepted: list[Record] = []
+) -> None:
+    """Send messages, with retries of transient failures; add those that the target accepted to a list."""
     retries, pending = Retries(sleep=sleep), list(call)
     while pending:
         results = await _attempt(target, [original_of(record) for _, record in pending])
@@ -149,14 +156,13 @@ async def _send(
             else:
                 new_ids.add(result)
                 accepted.append(record)
+                sent_back.sent += 1
         pending = [(letter, record) for letter, record, refusal in refusals if not refusal.final]
         is_last = not pending or not await retries.wait()
         sent_back.refused |= {letter.id: refusal.reason for letter, _, refusal in refusals if refusal.final or is_last}
         if is_last:
             break
     blocked |= {letter.group for letter, _ in call if letter.id in sent_back.refused and letter.group}
-    sent_back.sent += len(accepted)
-    return accepted
 
 
 async def _attempt(target: TargetQueue, records: Sequence[Record]) -> Sequence[Sent]:

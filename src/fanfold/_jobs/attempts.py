@@ -58,8 +58,10 @@ class BatchAttempts:
     def attempt(self, segment: Segment, ctx: Context[JobState]) -> Iterator[Timing]:
         """Measure the attempt inside the block; if it raises, the attempt has failed."""
         deadline, now = self._batch.deadline, self._batch.state.backend.now()
-        most = configured_max_receives() if ctx.record.queue_arn else None
         message = tag_of(ctx.record), earlier_deliveries(ctx.record)
+        most = configured_max_receives() if ctx.record.queue_arn else None
+        if most is not None:
+            most += message[1]  # its message counts from 1 again
         started = _Started(segment, deliveries_of(ctx.record), message, Timing(now), deadline.clock(), most)
         self._running[id(started)] = started
         try:
@@ -146,11 +148,16 @@ def _texts_of(error: BaseException, deadline: Deadline) -> tuple[str, str]:
         text = str(error)
     except Exception:  # noqa: BLE001 - a user's error whose __str__ raises
         text = ""
-    return type(error).__qualname__, next(iter(text.strip().splitlines()), "")[:MESSAGE_CHARACTERS]
+    return _short_text(type(error).__qualname__), _short_text(next(iter(text.strip().splitlines()), ""))
 
 
 def _text_or_none(value: object) -> str | None:
-    return value[:MESSAGE_CHARACTERS] if isinstance(value, str) and value else None
+    return _short_text(value) if isinstance(value, str) and value else None
+
+
+def _short_text(text: str) -> str:
+    """Return the start of a text, with an escape for half of a surrogate pair, which the ledger cannot store."""
+    return text[:MESSAGE_CHARACTERS].encode(errors="backslashreplace").decode()
 
 
 def _place_of(frames: TracebackType | None) -> str | None:
@@ -159,7 +166,7 @@ def _place_of(frames: TracebackType | None) -> str | None:
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         if _is_users(file):
-            place = f"{_short(file)}:{frames.tb_lineno}"
+            place = _short_text(f"{_short(file)}:{frames.tb_lineno}")
         frames = frames.tb_next
     return place
 

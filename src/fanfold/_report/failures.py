@@ -14,6 +14,7 @@ from fanfold._ports.run import Attempt
 MAX_GROUPS: Final = 20
 """Groups that are shown: those with the most failures."""
 _SEGMENTS_CHARACTERS: Final = 300
+_MAX_CHARACTERS: Final = 500
 
 Command = tuple[str, str]
 """When to use a command, and the command."""
@@ -49,8 +50,9 @@ def _title(group: FailureGroup) -> str:
 
 
 def error_of(group: FailureGroup) -> str:
-    """Return the error of a group, such as ``KeyError 'carrier'``."""
-    return printable(" ".join(filter(None, [group.error, group.message])) or "unknown error")
+    """Return the error of a group in one line, such as ``KeyError 'carrier'``; a long one is cut."""
+    text = " ".join(f"{group.error} {group.message}".split()) or "unknown error"
+    return printable(text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…")
 
 
 def summary_of(group: FailureGroup) -> str:

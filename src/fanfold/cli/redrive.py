@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._base.readable import printable
 from fanfold._dead_letters.letters import Choice
 from fanfold._dead_letters.send_back import LEAST_RATE
 from fanfold._jobs.redrive import Failures, chosen_of, failures_of, redrive
@@ -142,7 +143,7 @@ def _show_failures(failures: Failures) -> None:
     table.add_column("segment", justify="right")
     table.add_column("reason")
     for segment, reason in list(failures.segments.items())[:_MAX_SHOWN]:
-        table.add_row(str(segment), escape(reason))
+        table.add_row(str(segment), escape(printable(reason)))
     console = Console(stderr=True)
     console.print(table)
     if (more := len(failures.segments) - _MAX_SHOWN) > 0:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
+from fanfold._base.readable import printable
 from fanfold._dead_letters.letters import Choice, Letter, ReasonGroup, grouped
 from fanfold._dead_letters.routes import check_before_reading, routes_of
 from fanfold._dead_letters.send_back import SentBack, look, send_back
@@ -69,31 +70,42 @@ async def _redrive(request: Request) -> None:
     async with open_dead_letters(request.source, request.region) as queues:
         sources = await queues.sources()
         check_before_reading(queues.queue.arn, sources, has_policy=await queues.has_policy())
-        most = await queues.queue.count() * 11 // 10 + _SLACK
+        count = await queues.queue.count()
+        most = count * 11 // 10 + _SLACK
         letters = await look(queues.queue, most)
+        unread = _unread(count, letters, queues.queue.arn)
         name = queues.queue.arn.rpartition(":")[2]
         groups, chosen = grouped(letters, request.choice), list(filter(request.choice.chooses, letters))
-        _check(letters, chosen, name, request.choice)
+        _check(letters, chosen, name, request.choice, unread)
         targets = await _targets(chosen, queues, sources, request.target)
         if not request.as_json:
-            _show(groups, targets, f"{name}: {counted(len(letters), 'message')}")
+            _show(groups, targets, f"{name}: {counted(len(letters), 'message')}", unread)
         if request.dry_run:
             _report(groups, targets, SentBack(), len(chosen), request)
             return
         to = ", ".join(sorted({target.arn.rpartition(":")[2] for target in targets.values()}))
-        confirm(f"Send {len(chosen):,} of {counted(len(letters), 'message')} to {to}?", yes=request.yes)
+        more = " and those behind them" if unread else ""
+        confirm(f"Send {len(chosen):,} of {counted(len(letters), 'message')}{more} to {to}?", yes=request.yes)
         sent_back = await _send(queues, targets, len(chosen), most, request)
     _report(groups, targets, sent_back, len(chosen), request)
     _raise_unless_complete(sent_back)
 
 
-def _check(letters: Sequence[Letter], chosen: Sequence[Letter], name: str, choice: Choice) -> None:
+def _unread(count: int, letters: Sequence[Letter], arn: str) -> str:
+    """Return how many messages of a FIFO queue could not be read; empty if there are none."""
+    if (behind := count - len(letters)) <= 0 or not arn.endswith(".fifo"):
+        return ""
+    return f"about {counted(behind, 'message')} behind these in their message groups can be read after these are sent"
+
+
+def _check(letters: Sequence[Letter], chosen: Sequence[Letter], name: str, choice: Choice, unread: str) -> None:
     if not letters:
         raise FanfoldError(f"queue {name} has no visible messages: there is nothing to redrive")
     if missing := choice.missing(letters):
-        raise FanfoldError(f"queue {name} has no message {missing[0]}; nothing was moved")
+        raise FanfoldError(f"queue {name} has no message {missing[0]}; {unread or 'nothing was moved'}")
     if not chosen:
-        raise FanfoldError(f"no message of queue {name} has {choice.where!r} in its reason; nothing was moved")
+        why = f"has {choice.where!r} in its reason; {unread or 'nothing was moved'}"
+        raise FanfoldError(f"no message of queue {name} {why}")
 
 
 async def _targets(
@@ -163,7 +175,7 @@ def _report(
         print(f"{counted(sent_back.sent, 'message')} sent back{failed}")
 
 
-def _show(groups: Sequence[ReasonGroup], targets: Mapping[str | None, SqsQueue], title: str) -> None:
+def _show(groups: Sequence[ReasonGroup], targets: Mapping[str | None, SqsQueue], title: str, unread: str) -> None:
     table = Table(title=escape(title), title_justify="left")
     table.add_column("messages", justify="right")
     table.add_column("chosen", justify="right")
@@ -171,8 +183,12 @@ def _show(groups: Sequence[ReasonGroup], targets: Mapping[str | None, SqsQueue],
     table.add_column("to", overflow="fold")
     for group in groups[:_MAX_SHOWN]:
         to = targets[group.source].arn.rpartition(":")[2] if group.chosen else ""
-        table.add_row(f"{group.count:,}", f"{group.chosen:,}", escape(group.reason[:_MAX_REASON]), escape(to))
+        table.add_row(
+            f"{group.count:,}", f"{group.chosen:,}", escape(printable(group.reason[:_MAX_REASON])), escape(to)
+        )
     console = Console(stderr=True)
     console.print(table)
     if (more := len(groups) - _MAX_SHOWN) > 0:
         console.print(f"and {counted(more, 'more reason')}; --json lists them")
+    if unread:
+        console.print(unread)

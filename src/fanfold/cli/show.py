@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from fanfold._base.readable import printable
 from fanfold._jobs.masking import masked
 from fanfold._jobs.report import Progress as RunProgress
 from fanfold._jobs.report import RunReport
@@ -132,5 +133,5 @@ def report_table(report: RunReport) -> Table:
         table.add_row("[yellow]bad rows[/yellow]", f"{report.bad_rows:,}")
     table.add_row("failed", f"{len(report.failed):,}")
     for segment, reason in report.failed.items():
-        table.add_row(f"  segment {segment}", escape(reason))
+        table.add_row(f"  segment {segment}", escape(printable(reason)))
     return table

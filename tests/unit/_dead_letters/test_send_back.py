@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dead_letter_queues import ARN, Letters, Target, failing_at
+from fanfold._base.aws_limits import SQS_BATCH_BYTES
 from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._base.record import Record
 from fanfold._dead_letters.letters import NO_REASON, Choice, grouped, letter_of
@@ -189,6 +190,36 @@ async def test_a_target_that_fails_for_good_ends_the_command():
     with pytest.raises(ServiceError, match="no response to resend"):
         await move(letters, Target(gate=failing_at(0)))
     assert len(letters.visible()) == 3
+
+
+async def test_what_a_target_has_accepted_before_it_fails_for_good_is_not_sent_again():
+    """It accepted two of three messages; the retry of the third failed."""
+    letters, target = Letters(), Target(gate=failing_at(2))
+    for number in range(3):
+        letters.put(f"a{number}", "no")
+    target.refuses_at_first = {"a1"}
+    with pytest.raises(ServiceError, match="no response to resend"):
+        await move(letters, target)
+    assert (target.bodies, letters.visible(), len(letters.queue)) == (["a0", "a2"], ["a1"], 1)
+
+
+async def test_a_call_is_not_too_large_with_attributes_in_any_writing():
+    """SQS counts bytes of UTF-8, and refuses a larger call for good."""
+    letters = Letters()
+    attribute = {"dataType": "String", "stringValue": "\N{CJK UNIFIED IDEOGRAPH-6F22}" * 60_000}
+    for number in range(8):
+        record = {"messageId": f"m{number}", "body": "x", "messageAttributes": {"text": attribute}}
+        letters.queue.put({**record, "eventSourceARN": letters.arn})
+    sizes: list[int] = []
+
+    class Measuring(Target):
+        async def resend(self, records):
+            sizes.append(sum(len(str(record.message_attributes).encode()) for record in records))
+            return await super().resend(records)
+
+    target = Measuring()
+    assert (await move(letters, target)).sent == 8
+    assert max(sizes) < SQS_BATCH_BYTES
 
 
 async def test_messages_that_cannot_be_made_visible_are_logged(caplog):

@@ -9,9 +9,12 @@ import pytest
 from failing import throttled
 from fanfold import Context, Deadline, Job, Ranges, Record, Retry, Segment
 from fanfold._base.context import BatchContext
-from fanfold._jobs.attempts import MESSAGE_CHARACTERS, _place_of, attempts_of
+from fanfold._base.dead_letter import RECEIVES_VARIABLE
+from fanfold._jobs.attempts import MESSAGE_CHARACTERS, _place_of, attempt_outside_lambda, attempts_of
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.run_details import RunDetails, read_details
+from fanfold._jobs.segment_result import Timing
+from fanfold._ports.packed import pack_attempts, unpack_attempts
 from fanfold._ports.run import Attempt, FailedBatch
 from fanfold.inmemory import InMemoryLedger
 from fanfold.testing import make_record
@@ -123,9 +126,12 @@ class UnspeakableError(Exception):
         raise ValueError
 
 
-@pytest.mark.parametrize("wrong", [KeyError("\N{SNOWMAN}"), UnspeakableError()])
+LONG_NAME = type("Long" * 100, (ValueError,), {})
+
+
+@pytest.mark.parametrize("wrong", [KeyError("\N{SNOWMAN}"), UnspeakableError(), LONG_NAME()])
 async def test_any_error_has_a_text(wrong: Exception):
-    """Also one whose text cannot be made."""
+    """Also one whose text cannot be made, or whose name is long."""
 
     async def failing(rows, ctx) -> None:
         raise wrong
@@ -133,7 +139,14 @@ async def test_any_error_has_a_text(wrong: Exception):
     bench = await started(Bench(job_of(failing, 1)))
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
     (attempt,) = (await details_of(bench)).attempts()
-    assert attempt.error == type(wrong).__qualname__
+    assert attempt.error == type(wrong).__qualname__[:MESSAGE_CHARACTERS]
+
+
+def test_an_error_with_half_of_a_surrogate_pair_can_be_stored():
+    """UTF-8 cannot encode it, so the ledger has its escape."""
+    attempt = attempt_outside_lambda(3, Timing(1.0, 2.0), ValueError("a \ud83d"))
+    assert attempt.message == r"a \ud83d"
+    assert unpack_attempts("batch", 0, pack_attempts([attempt])).attempts == [attempt]
 
 
 async def test_segments_that_share_a_message_count_its_deliveries():
@@ -144,6 +157,16 @@ async def test_segments_that_share_a_message_count_its_deliveries():
     assert (details.done, details.failed, details.is_exact) == (3, 3, True)
     assert (details.deliveries, details.failed_attempts) == (3 + 3 * 4, 3 * 4)
     assert [end.attempts for end in details.ends()] == [1, 4, 1, 4, 1, 4]
+
+
+async def test_an_attempt_is_never_shown_as_one_of_fewer(monkeypatch):
+    """A segment that shared a message has as many deliveries again in a separate message."""
+    monkeypatch.setenv(RECEIVES_VARIABLE, "3")
+    bench = await started(Bench(job_of(segments_per_message=6)))
+    for _ in range(2):
+        await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
+    attempts = (await details_of(bench)).attempts()
+    assert {(attempt.number, attempt.max_number) for attempt in attempts} == {(1, 3), (2, 1 + 3)}
 
 
 async def test_attempts_outside_the_run_are_ignored():

@@ -94,11 +94,11 @@ async def test_the_bar_of_a_redrive_counts_the_redriven_segments_only():
 
 
 async def test_an_error_cannot_control_the_terminal():
-    """Its message is the user's, and can contain anything."""
-    failed = {3: "KeyError: \x1b]0;title\x07\x1b[2J"}
+    """Its message is the user's, and can contain anything, also half of a surrogate pair and a change of direction."""
+    failed = {3: "KeyError: \x1b]0;title\x07\x1b[2J \ud83d\u202e"}
     text = shown(RunPage(await details_of(DrawnRun(20, failed=failed, state=RunState.FAILED))))
     assert "\x1b" not in text
-    assert r"KeyError \x1b]0;title\x07\x1b[2J" in text
+    assert r"KeyError \x1b]0;title\x07\x1b[2J \ud83d\u202e" in text
 
 
 async def test_many_kinds_of_errors_are_cut():
@@ -157,3 +157,13 @@ async def test_a_run_without_data_yet_has_a_status(segments: int):
     source = RunPage(await details_of(DrawnRun(segments, failing=failing, state=RunState.RUNNING)))
     assert f"{segments}: 0 done" in shown(source)
     assert json.loads("".join(status_json(source)))["report"]["total"] == segments
+
+
+async def test_an_error_of_many_lines_takes_one_line_of_bounded_length():
+    """The reason of a failure can have 2,000 characters."""
+    failed = {3: f"KeyError: first\nsecond {'x' * 2_000}"}
+    source = RunPage(await details_of(DrawnRun(20, failed=failed, state=RunState.FAILED)))
+    (line,) = [line for line in StatusLines().lines(source) if "KeyError" in line]
+    assert line.startswith("failed: 1 × KeyError first second xxx")  # noqa: RUF001 - not a letter
+    assert "\n" not in line
+    assert len(line) < 600
