@@ -79,6 +79,7 @@ MARKERS: dict[str, Change] = {
     "of a huge segment": ends_as([10**18], [], [], [], None, None),
     "of a segment twice": ends_as([3, 0], [], [], [], None, None),
     "with fewer items than segments": ends_as([0, 1, 1, 1], [1], [], [], None, None),
+    "with times of no calendar": ends_as([0, 1, 1, 1], [], [2**52, 0, 0, 0, 0], [1, 1, 1, 1], None, None),
     "with fewer results than segments": with_changes(results={"S": "[\n[0]\n]"}),
     "with results of no segment": with_changes(results={"S": '{\n"x":[0]\n}'}),
     "with results that are not JSON": with_changes(results={"S": "[\n[0,\n[1],\n[2],\n[3]\n]"}),

@@ -19,6 +19,8 @@ MAX_ATTEMPTS_BYTES: Final = 300_000
 """Maximum size of the packed attempts of a batch; an item of DynamoDB holds at most 400 KB."""
 _MAX_NUMBER: Final = 2**53
 """Numbers are below this: greater ones are not exact in other JSON parsers."""
+MAX_SECONDS: Final = 2.0**36
+"""Limit of moments and durations in seconds: the year 4147. The sum of two of them is a valid date."""
 _ROW: Final = 7
 
 
@@ -77,9 +79,9 @@ def unpack_ends(data: bytes | str) -> dict[str, Any]:
         return {
             "ids": ids,
             "items": list(map(count_of, items)) or (),
-            "began_at": [(count_of(began[0]) + count_of(offset)) / 1_000 for offset in began[1:]] or (),
-            "seconds": [count_of(milliseconds) / 1_000 for milliseconds in seconds] or (),
-            "ended_at": None if ended_at is None else count_of(ended_at) / 1_000,
+            "began_at": [_seconds_of(count_of(began[0]) + count_of(offset)) for offset in began[1:]] or (),
+            "seconds": list(map(_seconds_of, seconds)) or (),
+            "ended_at": None if ended_at is None else _seconds_of(ended_at),
             "environment": None if environment is None else _text(environment),
         }
     except (TypeError, ValueError, KeyError, IndexError) as error:
@@ -107,8 +109,8 @@ def unpack_attempts(name: str, gen: int, data: bytes | str) -> FailedBatch:
                 gen,
                 count_of(hop),
                 count_of(number),
-                count_of(begin) / 1_000,
-                count_of(milliseconds) / 1_000,
+                _seconds_of(begin),
+                _seconds_of(milliseconds),
                 **shared,
                 tag=count_of(tag),
                 earlier=count_of(earlier),
@@ -169,6 +171,21 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a text")
     return value
+
+
+def _seconds_of(milliseconds: Any) -> float:
+    return seconds_of(count_of(milliseconds) / 1_000)
+
+
+def seconds_of(number: float) -> float:
+    """Return a moment, in seconds since 1970, or a duration in seconds, if it is possible.
+
+    Raises:
+        ValueError: If it is not from 0 to ``MAX_SECONDS``.
+    """
+    if not 0 <= number <= MAX_SECONDS:
+        raise ValueError(f"{number!r} is neither a moment nor a duration")
+    return number
 
 
 def count_of(number: Any) -> int:

@@ -13,8 +13,9 @@ from fanfold._ports.ledger_encoding import (
     results_to_json,
     results_to_list,
 )
-from fanfold._ports.packed import count_of, pack_attempts, pack_ends, unpack_attempts, unpack_ends
+from fanfold._ports.packed import count_of, pack_attempts, pack_ends, seconds_of, unpack_attempts, unpack_ends
 from fanfold._ports.run import EXPIRY_SECONDS, BadRows, Counter, FailedBatch, Hop, Marker, Run, RunState, Unreadable
+from fanfold._ports.run_list import RunSummary
 from fanfold.errors import LedgerError
 
 T = TypeVar("T")
@@ -67,14 +68,14 @@ def _run_of(item: Mapping[str, Any]) -> Run:
         job=item["job"]["S"],
         params=_object(item["params"]["S"]),
         plan=_object(item["plan"]["S"]),
-        created_at=float(item["created_at"]["N"]),
-        expires_at=int(item["expires_at"]["N"]),
+        created_at=_seconds(item["created_at"]),
+        expires_at=int(_seconds(item["expires_at"])),
         gen=int(item["gen"]["N"]),
         state=_state_in(item),
         position=int(item["position"]["N"]),
         fence=int(item["fence"]["N"]),
         lease_until=float(item["lease_until"]["N"]),
-        ended_at=float(item["ended_at"]["N"]) if "ended_at" in item else None,
+        ended_at=_seconds(item["ended_at"]) if "ended_at" in item else None,
         output=item["output"]["S"] if "output" in item else None,
         failed=int(item["failed"]["N"]),
         redos=tuple(json.loads(item["redos"]["S"])) if "redos" in item else (),
@@ -224,7 +225,7 @@ def hop_of(item: Mapping[str, Any]) -> Hop:
     texts: dict[str, Any] = {
         name: item[name]["S"] if name in item else None for name in ("result", "results_key", "environment")
     }
-    times: dict[str, Any] = {name: float(item[name]["N"]) if name in item else None for name in ("began_at", "seconds")}
+    times: dict[str, Any] = {name: _seconds(item[name]) if name in item else None for name in ("began_at", "seconds")}
     if texts["result"] is None and texts["results_key"] is None:
         raise LedgerError("the ledger holds a hop without a result")
     return Hop(
@@ -250,6 +251,31 @@ def attempts_of(item: Mapping[str, Any]) -> FailedBatch:
     """Return the failed attempts in an item."""
     _, gen, name = item["sk"]["S"].split("#", 2)
     return unpack_attempts(name, int(gen), item["attempts"]["B"])
+
+
+def summary_of(item: Mapping[str, Any]) -> RunSummary:
+    """Return the run in an item of the index.
+
+    Raises:
+        LedgerError: If it is malformed.
+    """
+    return readable(_summary_of, item, "run")
+
+
+def _summary_of(item: Mapping[str, Any]) -> RunSummary:
+    return RunSummary(
+        id=item["run"]["S"],
+        job=item["job"]["S"],
+        state=item["state"]["S"],
+        created_at=_seconds(item["created_at"]),
+        gen=int(item["gen"]["N"]),
+        ended_at=_seconds(item["ended_at"]) if "ended_at" in item else None,
+        failed=int(item["failed"]["N"]),
+    )
+
+
+def _seconds(attribute: Mapping[str, Any]) -> float:
+    return seconds_of(float(attribute["N"]))
 
 
 def _by_segment(item: Mapping[str, Any], name: str, convert: Callable[[Any], T]) -> dict[int, T]:

@@ -6,13 +6,14 @@ change of the state writes it; markers, counters, and checkpoints do not.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from fanfold._base.log import logger
 from fanfold._ports.run import RunState
 from fanfold._ports.run_list import Place, RunListPage, RunSummary, page_of
-from fanfold.aws.ledger_items import number
-from fanfold.errors import ConfigurationError, ServiceError
+from fanfold.aws.ledger_items import number, summary_of
+from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 
 INDEX: Final = "runs-by-state"
 """Name of the index."""
@@ -54,7 +55,7 @@ async def _newest_in(state: RunState, call: _Call, table: str, limit: int, after
     runs: list[RunSummary] = []
     while True:
         response = await _query(call, table, request)
-        page = [_summary_of(item) for item in response.get("Items", [])]
+        page = list(_readable_in(response.get("Items", [])))
         runs += [run for run in page if after is None or run.place < after]
         # The index does not order runs that were created at the same time.
         is_full = len(runs) >= limit and runs[-1].created_at < runs[limit - 1].created_at
@@ -75,13 +76,10 @@ async def _query(call: _Call, table: str, request: Mapping[str, Any]) -> Mapping
         ) from error
 
 
-def _summary_of(item: Mapping[str, Any]) -> RunSummary:
-    return RunSummary(
-        id=item["run"]["S"],
-        job=item["job"]["S"],
-        state=item["state"]["S"],
-        created_at=float(item["created_at"]["N"]),
-        gen=int(item["gen"]["N"]),
-        ended_at=float(item["ended_at"]["N"]) if "ended_at" in item else None,
-        failed=int(item["failed"]["N"]),
-    )
+def _readable_in(items: Iterable[Mapping[str, Any]]) -> Iterator[RunSummary]:
+    """Yield the runs that can be read; a warning names each other."""
+    for item in items:
+        try:
+            yield summary_of(item)
+        except LedgerError as error:
+            logger.warning("a run is not listed: %s", error)
