@@ -74,6 +74,19 @@ def clip(text: str, characters: int = MAX_CHARACTERS) -> str:
     return f"{text[:half]}\n[{len(text) - 2 * half:,} more characters]\n{text[-half:]}"
 
 
+def message_of(error: BaseException, characters: int = MAX_CHARACTERS) -> str:
+    """Return the start of the message of an error, as ``storable``; empty if the user's error cannot make it."""
+    try:
+        return storable(str(error), characters)
+    except BaseException:  # noqa: BLE001 - a user's error whose __str__ raises
+        return ""
+
+
+def storable(text: str, characters: int) -> str:
+    """Return the start of a text, with an escape for half of a surrogate pair, which UTF-8 cannot encode."""
+    return text[:characters].encode(errors="backslashreplace").decode()
+
+
 def _text(error: BaseException) -> str:
     try:
         return str(error)

@@ -21,6 +21,7 @@ from typing import Any, Final
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.dead_letter import configured_max_receives, deliveries_of, earlier_deliveries, tag_of
 from fanfold._base.deadline import Deadline
+from fanfold._base.error_text import message_of, storable
 from fanfold._base.log import logger
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment import Segment
@@ -144,11 +145,8 @@ def _texts_of(error: BaseException, deadline: Deadline) -> tuple[str, str]:
     """Return the name of the type and the first line of an error."""
     if isinstance(error, asyncio.CancelledError) and deadline.clock() >= deadline.stops_at:
         return _TIMEOUT, "cancelled, because the invocation was about to time out"
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - a user's error whose __str__ raises
-        text = ""
-    return _short_text(type(error).__qualname__), _short_text(next(iter(text.strip().splitlines()), ""))
+    first = next(iter(message_of(error).strip().splitlines()), "")
+    return _short_text(type(error).__qualname__), first[:MESSAGE_CHARACTERS]
 
 
 def _text_or_none(value: object) -> str | None:
@@ -156,8 +154,7 @@ def _text_or_none(value: object) -> str | None:
 
 
 def _short_text(text: str) -> str:
-    """Return the start of a text, with an escape for half of a surrogate pair, which the ledger cannot store."""
-    return text[:MESSAGE_CHARACTERS].encode(errors="backslashreplace").decode()
+    return storable(text, MESSAGE_CHARACTERS)
 
 
 def _place_of(frames: TracebackType | None) -> str | None:

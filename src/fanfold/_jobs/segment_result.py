@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
+from fanfold._base.error_text import message_of, storable
 from fanfold._jobs.segment import Segment
 from fanfold._ports.run import BadRows
 
 REASON_CHARACTERS: Final = 300
 """Length to which the reason of a failed segment is truncated."""
+_MESSAGE_CHARACTERS: Final = 2_000
 INLINE_RESULTS_BYTES: Final = 8_192
 """Results up to this size are stored in the ledger, larger ones in S3. DynamoDB writes are billed per KiB; an S3 PUT
 costs as much as 8 of them (AWS price lists, us-east-1, November 2026)."""
@@ -114,6 +116,6 @@ MessageResult: TypeAlias = SegmentResult | BundleResult | Unrecorded
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the type and the message of an error as the reason of a failure."""
-    kind, text = type(error).__qualname__, str(error)
+    """Return the type and the message of an error as the reason of a failure; only the type if it has no message."""
+    kind, text = storable(type(error).__qualname__, REASON_CHARACTERS), message_of(error, _MESSAGE_CHARACTERS)
     return f"{kind}: {text}" if text else kind

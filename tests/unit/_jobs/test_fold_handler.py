@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from dataclasses import replace
 
 import pytest
@@ -12,10 +13,10 @@ from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import watch
 from fanfold._ports.queue import Message
-from fanfold._ports.run import Marker
+from fanfold._ports.run import Marker, RunState
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryQueue
-from harness import Bench, started
+from harness import Bench, ended, started
 from numbers_job import NUMBERS, all_of, make_job
 
 
@@ -165,3 +166,33 @@ async def test_a_run_is_watched_although_checks_fail_until_the_queue_gives_up_on
     fails = False
     await bench.settle()
     assert (await bench.run()).state == "SUCCEEDED"
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (UnspeakableError(), "UnspeakableError"),
+        (ValueError("a \ud83d"), r"ValueError: a \ud83d"),
+        (ValueError("x" * 1_000_000), f"ValueError: {'x' * 2_000}"),
+    ],
+    ids=["without a message", "with half of a surrogate pair", "with a long message"],
+)
+async def test_a_fold_that_raises_any_error_ends_the_run_with_its_reason(wrong: Exception, reason: str, caplog):
+    """Also an error whose message cannot be made, or that UTF-8 cannot encode."""
+    caplog.set_level(logging.CRITICAL, "fanfold")
+
+    def fold(results: list) -> None:
+        raise wrong
+
+    job = Job("numbers")
+    job.source(lambda params: Ranges(2, size=1))
+    job.segment(all_of)
+    job.fold(fold)
+    bench = await ended(Bench(job))
+    assert (await bench.run()).state == RunState.FAILED
+    assert await bench.output() == {"fold": reason}
