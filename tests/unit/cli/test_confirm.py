@@ -1,8 +1,10 @@
 """Commands ask before they change something, if there is someone to ask."""
 
 import io
+import signal
 import sys
 
+import anyio
 import pytest
 
 from fanfold.cli.confirm import confirm
@@ -42,3 +44,24 @@ def test_a_script_and_a_user_who_has_decided_are_not_asked(monkeypatch, stdin, y
     shown = screen(monkeypatch, stdin)
     confirm("Cancel run r-1?", yes=yes)
     assert shown.getvalue() == ""
+
+
+class Interrupted(Terminal):
+    """A keyboard on which the user presses Ctrl-C first."""
+
+    def readline(self, *limits: int) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return super().readline(*limits)
+
+
+def test_ctrl_c_ends_the_question_also_inside_an_event_loop(monkeypatch):
+    """The loop's handler of the signal would cancel its task only after the answer."""
+    screen(monkeypatch, Interrupted("y\n"))
+
+    async def ask() -> None:
+        confirm("Send 3 messages?", yes=False)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(FanfoldError, match="nothing was changed"):
+        anyio.run(ask)
+    assert signal.getsignal(signal.SIGINT) is handler
