@@ -10,7 +10,7 @@ from fanfold._base import aws_limits
 from fanfold._base.log import logger
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError, ObjectMissingError
 
 if TYPE_CHECKING:  # as below
     from fanfold._jobs.failure_groups import FailureGroup
@@ -48,11 +48,21 @@ async def notify_run_ended(run_id: str, backend: Backend) -> None:
         return
     subject = f"fanfold: {run.job} {run.state}".encode("ascii", "replace").decode()[: aws_limits.SNS_SUBJECT_CHARACTERS]
     body = json.dumps(await _notification(run, backend), ensure_ascii=False, indent=1)
+    body = body.encode(errors="backslashreplace").decode()  # half of a surrogate pair: its escape is JSON, too
     current = await _unnotified(run_id, backend)  # meanwhile, another check may have sent it
     if current is None or current.gen != run.gen:
         return
     await notifier.publish(subject, body)
     await backend.ledger.notified(run_id, gen=run.gen)
+
+
+async def listed_failures(run: Run, backend: Backend) -> dict[int, str]:
+    """Return the reason by segment, as the fold of a run listed them; nothing if its list cannot be read."""
+    try:
+        listed = json.loads(await backend.get_result(run.failures_key()))["segments"]
+        return {int(segment): str(reason) for segment, reason in listed.items()}
+    except (ObjectMissingError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
 
 
 async def _unnotified(run_id: str, backend: Backend) -> Run | None:
@@ -71,7 +81,7 @@ async def _notification(run: Run, backend: Backend) -> dict[str, Any]:
         "failed": run.failed,
     }
     if run.failed:
-        listed = json.loads(await backend.get_result(run.failures_key()))["segments"]
+        listed = await listed_failures(run, backend)
         notification["failures"] = dict(list(listed.items())[:_MAX_LISTED_FAILURES])
         notification["all_failures"] = f"s3://{backend.results_bucket}/{run.failures_key()}"
     commands = {"status": f"fanfold status {run.id}"}

@@ -7,7 +7,6 @@ next redrive or the fold function sends the remaining messages.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -17,12 +16,13 @@ from typing import Final
 from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
 from fanfold._jobs.fold_requests import WatchRun, send_request
+from fanfold._jobs.notify import listed_failures
 from fanfold._jobs.scatter import ScatterResult, resume_scatter
 from fanfold._jobs.segment_count import count_segments, total_of
 from fanfold._jobs.tally import Continued, Redo, put_redo, tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
-from fanfold.errors import FanfoldError, LedgerError, ObjectMissingError
+from fanfold.errors import FanfoldError, LedgerError
 
 _CONCURRENT_READS: Final = 16
 
@@ -80,12 +80,8 @@ async def failures_of(run_id: str, backend: Backend) -> Failures:
 
 async def _listed_failures(run: Run, total: int, backend: Backend) -> dict[int, str]:
     """Return the failures that the fold listed; some are not in the ledger, such as a result that is lost."""
-    try:
-        listed = json.loads(await backend.get_result(run.failures_key()))["segments"]
-        failed = {int(segment): str(reason) for segment, reason in listed.items()}
-    except (ObjectMissingError, LookupError, TypeError, ValueError, AttributeError):
-        return {}
-    return {segment: reason for segment, reason in failed.items() if 0 <= segment < total}
+    listed = await listed_failures(run, backend)
+    return {segment: reason for segment, reason in listed.items() if 0 <= segment < total}
 
 
 async def redrive(

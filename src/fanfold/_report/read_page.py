@@ -14,7 +14,7 @@ from fanfold._ports.run import Run, RunState
 from fanfold._report.cost import DEFAULT_MEMORY_MB
 from fanfold._report.failures import time_text
 from fanfold._report.page import RunPage
-from fanfold.errors import FanfoldError
+from fanfold.errors import FanfoldError, ObjectMissingError
 
 WATCH_SECONDS: Final = 0.5
 """Least time between two reads of a run that is watched."""
@@ -77,5 +77,7 @@ async def fold_failure(run: Run, backend: Backend) -> str | None:
     """Return why a run failed although its segments did not; None if that is not so."""
     if run.state != RunState.FAILED or run.output is None or run.output == run.failures_key():
         return None
-    reason: str = json.loads(await backend.get_result(run.output))["fold"]
-    return reason
+    try:
+        return str(json.loads(await backend.get_result(run.output))["fold"])
+    except (ObjectMissingError, LookupError, TypeError, ValueError, RecursionError):
+        return f"the reason in {run.output} cannot be read"

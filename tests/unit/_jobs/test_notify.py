@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from failing import RecordingNotifier, Scripted
 from fanfold import Job, Ranges
 from fanfold._jobs.cancel import cancel, cancellable
@@ -100,3 +102,18 @@ async def test_a_notification_that_another_check_has_sent_meanwhile_is_not_sent_
 
         await notify_run_ended("run", replace(bench.plain, ledger=Busy(bench.ledger, len)))
         assert bench.plain.notifier.published == []
+
+
+@pytest.mark.parametrize(
+    ("content", "listed"),
+    [(b'{"segments": {"0": "a \\ud83d"}}', {"0": "a \ud83d"}), (b"[", {}), (b"7", {}), (b'{"segments": 7}', {})],
+    ids=["half of a surrogate pair", "not JSON", "a number", "a number as segments"],
+)
+async def test_an_odd_or_damaged_list_of_failures_is_notified(content: bytes, listed: dict[str, str]):
+    """SNS takes UTF-8, which has no half of a surrogate pair; the summary counts the failures of the ledger."""
+    notifier = RecordingNotifier()
+    bench = await ended(Bench(job_of(broken=2), max_receive_count=2))
+    await bench.plain.put_result("runs/run/0/failures.json", content)
+    await notify_run_ended("run", replace(bench.plain, notifier=notifier))
+    document = json.loads(notifier.published[-1][1].encode())
+    assert (document["failures"], document["summary"]["failed"]) == (listed, 2)

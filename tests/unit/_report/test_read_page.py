@@ -95,3 +95,12 @@ def test_a_run_of_a_state_machine_is_drawn_like_any_other():
     assert group.place is not None
     assert "2 of 3 segments are done, 1 failed permanently." in source.verdict
     assert all(end.began_at is not None for end in source.details.ends() if end.reason is None)
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"[]", b"{}", b"7"])
+async def test_a_damaged_reason_does_not_hide_the_run(content: bytes):
+    """The page names the object."""
+    bench = await ended(Bench(job_of(on_bad_row="collect", max_bad_rows=0), a_csv=b"a,b\n1,2\n3\n"))
+    await bench.plain.put_result("runs/run/0/fold-failure.json", content)
+    source = await read_page("run", bench.backend)
+    assert source.fold_failure == "the reason in runs/run/0/fold-failure.json cannot be read"
