@@ -103,7 +103,7 @@ def test_an_event_of_another_service_is_named(folder: Path):
     """It is refused, or replayed as a body with a note."""
     save(folder, {"Records": [{"EventSource": "aws:sns", "Sns": {}}]}, "sns.json")
     refused = replay(folder, "sns.json", "--handler", "app:plain")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr.startswith("fanfold: sns.json: record 0 is of SNS: only events of SQS can be replayed")
     save(folder, {"Records": [{"eventSource": "aws:s3", "s3": {"object": {"key": "a.csv"}}}]}, "s3.json")
     noted = replay(folder, "s3.json", "--handler", "app:plain")

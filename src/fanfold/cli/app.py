@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from fanfold import __version__
 from fanfold.cli.help import HelpfulCommand, show_help
 from fanfold.cli.usage_errors import UsageError, usage_line
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.errors import ConfigurationError, EventError, FanfoldError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -162,7 +162,7 @@ def _report_errors(command: Callable[P, None]) -> Callable[P, None]:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as for Ctrl-C, so that child processes are stopped
         try:
             command(*args, **kwargs)
-        except ConfigurationError as error:
+        except (ConfigurationError, EventError) as error:
             _fail(str(error), USAGE)
         except FanfoldError as error:
             _fail(str(error), FAILURE)
