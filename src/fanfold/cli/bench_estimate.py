@@ -93,13 +93,14 @@ class Estimated:
         """Return the estimate as lines of text."""
         estimate, backlog, trial = self.estimate, self.backlog, self.trial
         limits = ", ".join(f"{quota.name} {quota.batches:,}" for quota in self.quotas)
+        records = counted(backlog.records, "record")
         time, invocations = duration(estimate.seconds), counted(estimate.batches, "invocation")
         total = dollars(estimate.lambda_dollars + estimate.sqs_dollars)
         parts = f"Lambda {dollars(estimate.lambda_dollars)}, SQS {dollars(estimate.sqs_dollars)}"
         basis = f"documented scaling rules and quotas, and on batches measured on {self.where}"
         conditions = f"{counted(trial.batches, 'batch', 'batches')}, at most {trial.concurrency:,} concurrently"
         lines = [
-            f"{counted(backlog.records, 'record')} with {self.handler} at {self.setting}, {self.rates.records:,} per batch:",
+            f"{records} with {self.handler} at {self.setting}, {self.rates.records:,} per batch:",
             f"  {time} in {invocations}, at most {estimate.concurrency:,} concurrently",
             f"  {total}: {parts} for bodies of {backlog.record_bytes:,} bytes{self._instances()}",
             *self._tenants(),
