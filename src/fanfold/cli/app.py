@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from fanfold import __version__
+from fanfold._base.readable import printable
 from fanfold.cli.help import HelpfulCommand, show_help
 from fanfold.cli.usage_errors import UsageError, usage_line
 from fanfold.errors import ConfigurationError, EventError, FanfoldError
@@ -177,5 +178,5 @@ def _report_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def _fail(line: str, code: int) -> NoReturn:
-    print("fanfold:", " ".join(line.split()), file=sys.stderr)
+    print("fanfold:", printable(" ".join(line.split())), file=sys.stderr)
     raise typer.Exit(code)
