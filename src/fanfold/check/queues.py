@@ -9,12 +9,14 @@ from typing import Any, Final, cast
 
 from fanfold._base import aws_limits
 from fanfold.check.intrinsics import IntrinsicError, short
+from fanfold.check.permissions import grants_of
 from fanfold.check.resources import Properties, Resources, mapping_of, texts_in
 from fanfold.check.unresolved import ACCOUNT, STACK_NAME, Reference, Text, Unresolved, ending, joined, references, sole
-from fanfold.check.values import Queue, Setting
+from fanfold.check.values import Grant, Queue, Setting
 
 _SQS: Final = "AWS::SQS::Queue"
 _DEAD_LETTER_KEYS: Final = ("deadLetterTargetArn", "DeadLetterConfig", "DeadLetterQueue", "OnFailure")
+_EVERYTHING: Final = Grant(("*",), ("*",))
 
 
 class Queues:
@@ -29,10 +31,10 @@ class Queues:
             setting = replace(self.by_key[name].dead_letter_queue, value=self.key_of(target))
             self.by_key[name] = replace(self.by_key[name], dead_letter_queue=setting)
         dead_letter_queues = set(self._dead_letter_queues(targets.values()))
-        open_queues = set(self._with_open_policies())
+        open_grants = list(self._open_grants())
         for name, queue in self.by_key.items():
-            is_target, is_open = name in dead_letter_queues, name in open_queues
-            self.by_key[name] = replace(queue, receives_dead_letters=is_target, open_policy=is_open)
+            grants = tuple(grant for key, grant in open_grants if key == name)
+            self.by_key[name] = replace(queue, receives_dead_letters=name in dead_letter_queues, open_grants=grants)
 
     def key_of(self, text: Text) -> str:
         """Return the key of the queue of this template that an ARN, URL, or name refers to; else the text itself.
@@ -117,25 +119,26 @@ class Queues:
             if "RedriveAllowPolicy" in self._resources.properties(name).content:
                 yield name
 
-    def _with_open_policies(self) -> Iterator[str]:
-        """Yield the queues whose policy allows an action to a principal that is not an AWS service."""
+    def _open_grants(self) -> Iterator[tuple[str, Grant]]:
+        """Yield each queue with a policy, and what this allows to principals that are not AWS services."""
         for name in self._resources.of("AWS::SQS::QueuePolicy", "AWS::SQS::QueueInlinePolicy"):
             properties = self._resources.properties(name)
-            if _allows_accounts(properties.value("PolicyDocument").value):
+            for grant in _grants_to_accounts(properties.value("PolicyDocument").value):
                 for text in texts_in([properties.value("Queues").value, properties.value("Queue").value]):
-                    yield self.key_of(text)
+                    yield self.key_of(text), grant
 
 
-def _allows_accounts(document: Any) -> bool:
+def _grants_to_accounts(document: Any) -> tuple[Grant, ...]:
     if isinstance(document, str | Unresolved):
-        return True
+        return (_EVERYTHING,)
     statements = mapping_of(document).get("Statement")
+    chosen = []
     for statement in statements if isinstance(statements, list) else [statements]:
         principal = mapping_of(statement).get("Principal")
-        services = isinstance(principal, Mapping) and set(principal) <= {"Service"}
-        if mapping_of(statement).get("Effect") == "Allow" and not services:
-            return True
-    return False
+        if not (isinstance(principal, Mapping) and set(principal) <= {"Service"}):
+            chosen.append(statement)
+    grants = grants_of({"Statement": chosen})
+    return tuple(_EVERYTHING if any("${" in action for action in grant.actions) else grant for grant in grants)
 
 
 def _last(name: Text) -> str:

@@ -106,7 +106,7 @@ def _admitted(queue: Queue, service: str, documents: list[Setting[Any]], place: 
         grants += grants_of(_for_principal(document.value, service, doubts))
         doubts += [document.unknown] if document.unknown else []
     permissions = Permissions(tuple(grants), tuple(doubts))
-    allowed, why = is_allowed(permissions, "sqs:SendMessage", replace(queue, open_policy=False))
+    allowed, why = is_allowed(permissions, "sqs:SendMessage", replace(queue, open_grants=()))
     return Setting("Queues", allowed, place, unknown=why, subject=f"whether {service} may send to {queue.key}")
 
 
