@@ -71,6 +71,12 @@ class Processes:
         if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start" and concurrent_processes() == 1:
             self._started, self._started_by = [Child() for _ in range(self.count)], os.getpid()
 
+    def close(self) -> None:
+        """End the processes that no batch has used."""
+        started, self._started = self._started, []
+        for child in started:
+            child.close()
+
     def open(self, memory_bytes: float | None) -> ProcessPool:
         """Return the processes on the running event loop.
 
