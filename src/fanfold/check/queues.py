@@ -9,14 +9,12 @@ from typing import Any, Final, cast
 
 from fanfold._base import aws_limits
 from fanfold.check.intrinsics import IntrinsicError, short
-from fanfold.check.permissions import grants_of
 from fanfold.check.resources import Properties, Resources, mapping_of, texts_in
 from fanfold.check.unresolved import ACCOUNT, STACK_NAME, Reference, Text, Unresolved, ending, joined, references, sole
-from fanfold.check.values import Grant, Queue, Setting
+from fanfold.check.values import Queue, Setting
 
 _SQS: Final = "AWS::SQS::Queue"
 _DEAD_LETTER_KEYS: Final = ("deadLetterTargetArn", "DeadLetterConfig", "DeadLetterQueue", "OnFailure")
-_EVERYTHING: Final = Grant(("*",), ("*",))
 
 
 class Queues:
@@ -31,10 +29,8 @@ class Queues:
             setting = replace(self.by_key[name].dead_letter_queue, value=self.key_of(target))
             self.by_key[name] = replace(self.by_key[name], dead_letter_queue=setting)
         dead_letter_queues = set(self._dead_letter_queues(targets.values()))
-        open_grants = list(self._open_grants())
         for name, queue in self.by_key.items():
-            grants = tuple(grant for key, grant in open_grants if key == name)
-            self.by_key[name] = replace(queue, receives_dead_letters=name in dead_letter_queues, open_grants=grants)
+            self.by_key[name] = replace(queue, receives_dead_letters=name in dead_letter_queues)
 
     def key_of(self, text: Text) -> str:
         """Return the key of the queue of this template that an ARN, URL, or name refers to; else the text itself.
@@ -118,27 +114,6 @@ class Queues:
         for name in self.by_key:
             if "RedriveAllowPolicy" in self._resources.properties(name).content:
                 yield name
-
-    def _open_grants(self) -> Iterator[tuple[str, Grant]]:
-        """Yield each queue with a policy, and what this allows to principals that are not AWS services."""
-        for name in self._resources.of("AWS::SQS::QueuePolicy", "AWS::SQS::QueueInlinePolicy"):
-            properties = self._resources.properties(name)
-            for grant in _grants_to_accounts(properties.value("PolicyDocument").value):
-                for text in texts_in([properties.value("Queues").value, properties.value("Queue").value]):
-                    yield self.key_of(text), grant
-
-
-def _grants_to_accounts(document: Any) -> tuple[Grant, ...]:
-    if isinstance(document, str | Unresolved):
-        return (_EVERYTHING,)
-    statements = mapping_of(document).get("Statement")
-    chosen = []
-    for statement in statements if isinstance(statements, list) else [statements]:
-        principal = mapping_of(statement).get("Principal")
-        if not (isinstance(principal, Mapping) and set(principal) <= {"Service"}):
-            chosen.append(statement)
-    grants = grants_of({"Statement": chosen})
-    return tuple(_EVERYTHING if any("${" in action for action in grant.actions) else grant for grant in grants)
 
 
 def _last(name: Text) -> str:
