@@ -18,6 +18,10 @@ def run(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedPro
     return done
 
 
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
 def estimated(folder: Path, *arguments: str) -> dict[str, Any]:
     return json.loads(run(folder, "estimate", str(RESULT), *arguments, "--json").stdout)
 
@@ -39,11 +43,20 @@ def test_the_mode_of_the_mapping_and_the_kind_of_function_change_the_estimate(tm
 
 def test_an_estimate_in_words_states_its_assumptions(tmp_path: Path):
     """The price of instances, and the time of quiet tenants."""
-    output = run(tmp_path, "estimate", str(RESULT), "--processes", "16", "--noisy-share", "0.9").stdout
+    output = words(run(tmp_path, "estimate", str(RESULT), "--processes", "16", "--noisy-share", "0.9").stdout)
     assert "without the instances, whose price is set with --hourly-price" in output
     assert "fair queue: messages of all but the tenant that has sent 90% of the backlog take" in output
-    priced = run(tmp_path, "estimate", str(RESULT), "--processes", "16", "--hourly-price", "2.5").stdout
+    priced = words(run(tmp_path, "estimate", str(RESULT), "--processes", "16", "--hourly-price", "2.5").stdout)
     assert "with instances for $2.5 per hour" in priced
+
+
+def test_an_estimate_of_one_record_is_readable_at_80_columns(tmp_path: Path):
+    """No line is longer, nouns are singular, and a price below a millionth of a dollar is an amount."""
+    output = run(tmp_path, "estimate", str(RESULT), "--records", "1").stdout
+    assert all(len(line) <= 80 for line in output.splitlines())
+    assert output.startswith("1 record with ")
+    assert " in 1 invocation, at most 1 concurrently" in output
+    assert "SQS under $0.000001 for bodies" in words(output)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +67,8 @@ def test_an_estimate_in_words_states_its_assumptions(tmp_path: Path):
             ["--minimum-pollers", "50", "--maximum-pollers", "5"],
             "MinimumPollers must be at most MaximumPollers, 5, not 50",
         ),
-        (["--processes", "4", "--maximum-environments", "1"], "maximum_environments must be an integer from 3"),
+        (["--processes", "4", "--maximum-environments", "1"], "--maximum-environments 1 is below the 3 of"),
+        (["--environments", "4"], "are for Managed Instances: add --processes"),
     ],
 )
 def test_settings_that_aws_would_reject_are_refused(tmp_path: Path, arguments: list[str], text: str):

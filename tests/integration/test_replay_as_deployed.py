@@ -99,11 +99,19 @@ def test_idempotency_stays_in_memory(folder: Path):
     assert [line for line in done.stderr.splitlines() if "charged" in line] == ["charged 1", "charged 2"]
 
 
+def test_without_a_batching_window_a_default_batch_has_at_most_ten_records(folder: Path):
+    """As Lambda requires; with any other window, it has as many as the saved event."""
+    save(folder, list(range(25)), "orders.json")
+    for window, size in (("0", 10), ("5", 25)):
+        done = replay(folder, "orders.json", "--handler", "app:plain", "--window", window, "--json")
+        assert json.loads(done.stdout)["settings"]["batch_size"] == size
+
+
 def test_an_event_of_another_service_is_named(folder: Path):
     """It is refused, or replayed as a body with a note."""
     save(folder, {"Records": [{"EventSource": "aws:sns", "Sns": {}}]}, "sns.json")
     refused = replay(folder, "sns.json", "--handler", "app:plain")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr.startswith("fanfold: sns.json: record 0 is of SNS: only events of SQS can be replayed")
     save(folder, {"Records": [{"eventSource": "aws:s3", "s3": {"object": {"key": "a.csv"}}}]}, "s3.json")
     noted = replay(folder, "s3.json", "--handler", "app:plain")

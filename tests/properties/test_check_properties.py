@@ -35,7 +35,19 @@ odd_scalars = st.one_of(
     st.floats(),
     st.text(max_size=8),
     st.sampled_from(
-        ["AWS::NoValue", "${", "${}", "${A}", "${!A}", "*", "arn:aws:sqs:::x.fifo", "{}", "[", "{{resolve:ssm:x}}"]
+        [
+            "AWS::NoValue",
+            "${",
+            "${}",
+            "${A}",
+            "${!A}",
+            "*",
+            "arn:aws:sqs:::x.fifo",
+            "{}",
+            "[",
+            "[" * 5_000,
+            "{{resolve:ssm:x}}",
+        ]
     ),
 )
 FUNCTIONS = (

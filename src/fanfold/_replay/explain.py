@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from fanfold._base.readable import printable
 from fanfold.errors import ConfigurationError
 
 _RESULT: Final = re.compile(r"delivery (\d+): (.*?) \(")
@@ -33,7 +34,8 @@ def explain(document: Mapping[str, Any], message_id: str) -> str:
         raise ConfigurationError(
             f"{len(ids)} messages have an id that starts with {message_id!r}: {', '.join(ids[:3])}…"
         )
-    return "\n".join(line for message in messages for line in _lines(message, document["deliveries"]))
+    lines = (line for message in messages for line in _lines(message, document["deliveries"]))
+    return printable("\n".join(lines))
 
 
 def _lines(message: Mapping[str, Any], deliveries: Sequence[Mapping[str, Any]]) -> Iterator[str]:

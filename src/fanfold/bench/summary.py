@@ -67,9 +67,11 @@ def conditions(result: Result) -> list[str]:
 
 
 def dollars(value: float) -> str:
-    """Return a price with three significant digits."""
+    """Return a price with three significant digits; below a millionth of a dollar, ``under $0.000001``."""
     if value >= 100:  # noqa: PLR2004 - without cents
         return f"${value:,.0f}"
+    if 0 < value < 1e-6:  # noqa: PLR2004 - a millionth of a dollar
+        return "under $0.000001"
     text = f"{value:.3g}"
     return f"${value:.6f}".rstrip("0") if "e" in text else f"${text}"
 

@@ -12,7 +12,7 @@ from fanfold.check.wording import not_known, refusal
 
 
 def not_on_body(model: Model) -> Iterator[Hit | NotKnown]:
-    """Find filters that match on something other than the body, and patterns that are not JSON."""
+    """Find filters that match on something other than the body, and patterns that are not valid."""
     for mapping in model.mappings:
         yield from not_known(mapping.filters)
         for pattern in _patterns(mapping):
@@ -31,6 +31,10 @@ def not_on_body(model: Model) -> Iterator[Hit | NotKnown]:
                     "Lambda deletes the messages that no filter matches"
                 )
                 yield Hit(mapping.key, mapping.filters.place, actual, "a filter on body, or a check in the handler")
+            elif field := _field_without_rules(_decoded(pattern)):
+                actual = f"{field} of the filter pattern is not a list of rules: {refusal(mapping)}"
+                name = field.rpartition(".")[2]
+                yield Hit(mapping.key, mapping.filters.place, actual, f'a list, such as {{"{name}": ["value"]}}')
 
 
 def filter_deletes(model: Model) -> Iterator[Hit | NotKnown]:
@@ -46,8 +50,10 @@ def filter_deletes(model: Model) -> Iterator[Hit | NotKnown]:
 
 
 def _on_body(mapping: EventMapping) -> bool:
-    keys = [_keys(pattern) for pattern in _patterns(mapping)]
-    return all(names is not None and set(names) <= {"body"} for names in keys)
+    patterns = _patterns(mapping)
+    keys = [_keys(pattern) for pattern in patterns]
+    on_body = all(names is not None and set(names) <= {"body"} for names in keys)
+    return on_body and not any(_field_without_rules(_decoded(pattern)) for pattern in patterns)
 
 
 def _patterns(mapping: EventMapping) -> list[Any]:
@@ -56,15 +62,29 @@ def _patterns(mapping: EventMapping) -> list[Any]:
 
 def _keys(pattern: Any) -> list[str] | None:
     """Return the keys that a pattern matches on; None if it is not a JSON object."""
+    content = _decoded(pattern)
+    if content is None:
+        return None
+    keys: list[str] = []
+    for key, value in content.items():
+        alternatives = value if key == "$or" and isinstance(value, list) else None
+        keys += [str(key)] if alternatives is None else [name for item in alternatives for name in _keys(item) or []]
+    return list(dict.fromkeys(keys))
+
+
+def _decoded(pattern: Any) -> dict[str, Any] | None:
+    """Return a pattern as an object; None if it is not a JSON object."""
     if isinstance(pattern, str | Unresolved):
         try:
             pattern = json.loads(str(pattern))
         except (ValueError, RecursionError):
             return None
-    if not isinstance(pattern, dict):
-        return None
-    keys: list[str] = []
-    for key, value in pattern.items():
-        alternatives = value if key == "$or" and isinstance(value, list) else None
-        keys += [str(key)] if alternatives is None else [name for item in alternatives for name in _keys(item) or []]
-    return list(dict.fromkeys(keys))
+    return pattern if isinstance(pattern, dict) else None
+
+
+def _field_without_rules(pattern: Any, path: str = "") -> str:
+    """Return the path of a field whose value is neither an object nor a list of at least one rule; empty if none is."""
+    if isinstance(pattern, dict):
+        fields = (_field_without_rules(value, f"{path}.{key}" if path else str(key)) for key, value in pattern.items())
+        return next(filter(None, fields), "")
+    return "" if isinstance(pattern, list | Unresolved) and pattern != [] else path

@@ -71,7 +71,7 @@ def is_allowed(permissions: Permissions, action: str, queue: Queue) -> tuple[boo
             return True, ""
         if covered is None:
             doubts.append(f"a statement for {', '.join(map(str, grant.resources))} may include it")
-    if queue.open_policy:
+    if any(includes(grant, action) for grant in queue.open_grants):
         doubts.append("its queue policy may allow it")
     return (None, doubts[0]) if doubts else (False, "")
 

@@ -29,10 +29,8 @@ class Queues:
             setting = replace(self.by_key[name].dead_letter_queue, value=self.key_of(target))
             self.by_key[name] = replace(self.by_key[name], dead_letter_queue=setting)
         dead_letter_queues = set(self._dead_letter_queues(targets.values()))
-        open_queues = set(self._with_open_policies())
         for name, queue in self.by_key.items():
-            is_target, is_open = name in dead_letter_queues, name in open_queues
-            self.by_key[name] = replace(queue, receives_dead_letters=is_target, open_policy=is_open)
+            self.by_key[name] = replace(queue, receives_dead_letters=name in dead_letter_queues)
 
     def key_of(self, text: Text) -> str:
         """Return the key of the queue of this template that an ARN, URL, or name refers to; else the text itself.
@@ -116,26 +114,6 @@ class Queues:
         for name in self.by_key:
             if "RedriveAllowPolicy" in self._resources.properties(name).content:
                 yield name
-
-    def _with_open_policies(self) -> Iterator[str]:
-        """Yield the queues whose policy allows an action to a principal that is not an AWS service."""
-        for name in self._resources.of("AWS::SQS::QueuePolicy", "AWS::SQS::QueueInlinePolicy"):
-            properties = self._resources.properties(name)
-            if _allows_accounts(properties.value("PolicyDocument").value):
-                for text in texts_in([properties.value("Queues").value, properties.value("Queue").value]):
-                    yield self.key_of(text)
-
-
-def _allows_accounts(document: Any) -> bool:
-    if isinstance(document, str | Unresolved):
-        return True
-    statements = mapping_of(document).get("Statement")
-    for statement in statements if isinstance(statements, list) else [statements]:
-        principal = mapping_of(statement).get("Principal")
-        services = isinstance(principal, Mapping) and set(principal) <= {"Service"}
-        if mapping_of(statement).get("Effect") == "Allow" and not services:
-            return True
-    return False
 
 
 def _last(name: Text) -> str:

@@ -123,7 +123,8 @@ RULES: Final = (
         "Filter on something other than the body",
         "Filters of an SQS mapping support only the body of a message. A filter on message attributes or other "
         "properties does not do what it states, and Lambda deletes every message that no filter matches: it reaches "
-        "neither the function nor the dead-letter queue. Lambda rejects a pattern that is not a JSON object.",
+        "neither the function nor the dead-letter queue. Lambda rejects a pattern that is not a JSON object, "
+        "and a field of it that has a value instead of a list of rules.",
         "Filter on body (its content must be JSON), filter in the subscription of an SNS topic, or check the "
         "attributes in the handler.",
         FILTERING,

@@ -22,11 +22,12 @@ S3: Final = "s3.amazonaws.com"
 EVENTS: Final = "events.amazonaws.com"
 AWS_KEY: Final = "alias/aws/sqs"
 _POLICIES: Final = ("AWS::SQS::QueuePolicy", "AWS::SQS::QueueInlinePolicy")
+_EVERYTHING: Final = Grant(("*",), ("*",))
 _KEY_ACTIONS: Final = ("kms:GenerateDataKey", "kms:Decrypt")
 
 
 def with_senders(by_key: Mapping[str, Queue], resources: Resources, queues: Queues) -> dict[str, Queue]:
-    """Return queues with the senders that the template has for them."""
+    """Return queues with the senders that the template has for them, and what their policies allow to accounts."""
     policies = _policies(resources, queues)
     senders: dict[str, list[Sender]] = defaultdict(list)
     for target, name, service, place in _links(resources):
@@ -35,7 +36,14 @@ def with_senders(by_key: Mapping[str, Queue], resources: Resources, queues: Queu
             continue
         admitted = _admitted(by_key[key], service, [*policies[key], *policies[""]], place)
         senders[key].append(Sender(name, service, place, admitted, _has_key(key, service, resources)))
-    return {key: replace(queue, senders=tuple(senders[key])) for key, queue in by_key.items()}
+    return {
+        key: replace(
+            queue,
+            senders=tuple(senders[key]),
+            open_grants=tuple(grant for document in policies[key] for grant in _grants_to_accounts(document)),
+        )
+        for key, queue in by_key.items()
+    }
 
 
 def _links(resources: Resources) -> Iterator[tuple[Text, str, str, Place]]:
@@ -98,6 +106,20 @@ def _policies(resources: Resources, queues: Queues) -> dict[str, list[Setting[An
     return documents
 
 
+def _grants_to_accounts(document: Setting[Any]) -> tuple[Grant, ...]:
+    """Return what a queue policy allows to principals that are not AWS services."""
+    if document.unknown or isinstance(document.value, str | Unresolved):
+        return (_EVERYTHING,)
+    statements = mapping_of(document.value).get("Statement")
+    chosen = []
+    for statement in statements if isinstance(statements, list) else [statements]:
+        principal = mapping_of(statement).get("Principal")
+        if not (isinstance(principal, Mapping) and set(principal) <= {"Service"}):
+            chosen.append(statement)
+    grants = grants_of({"Statement": chosen})
+    return tuple(_EVERYTHING if any("${" in action for action in grant.actions) else grant for grant in grants)
+
+
 def _admitted(queue: Queue, service: str, documents: list[Setting[Any]], place: Place) -> Setting[bool]:
     """Return whether one of the policies of a queue allows a service to send to it."""
     grants: list[Grant] = []
@@ -106,7 +128,7 @@ def _admitted(queue: Queue, service: str, documents: list[Setting[Any]], place: 
         grants += grants_of(_for_principal(document.value, service, doubts))
         doubts += [document.unknown] if document.unknown else []
     permissions = Permissions(tuple(grants), tuple(doubts))
-    allowed, why = is_allowed(permissions, "sqs:SendMessage", replace(queue, open_policy=False))
+    allowed, why = is_allowed(permissions, "sqs:SendMessage", replace(queue, open_grants=()))
     return Setting("Queues", allowed, place, unknown=why, subject=f"whether {service} may send to {queue.key}")
 
 

@@ -72,7 +72,7 @@ def template_of_plan(plan: Mapping[str, Any]) -> dict[str, Any]:
     for resource in planned:
         if resource["type"] == _REDRIVE:
             queue = _object(resources.value(resource, "queue_url")).get("Ref")
-            if queue in template:
+            if isinstance(queue, str) and queue in template:
                 template[queue]["Properties"]["RedrivePolicy"] = resources.redrive_policy(resource)
     return {"Resources": template}
 
@@ -123,7 +123,7 @@ class _Resources:
             return {"deadLetterTargetArn": policy, "maxReceiveCount": _UNKNOWN} if policy else {}
         try:
             content = dict(_object(json.loads(policy)))
-        except ValueError:
+        except (ValueError, RecursionError):
             return policy
         target = content.get("deadLetterTargetArn")
         return {**content, "deadLetterTargetArn": self._known.get(str(target), target)}

@@ -88,8 +88,8 @@ class Queue:
     """Its names in ARNs and URLs of the template."""
     receives_dead_letters: bool = False
     """True if a resource of the template uses it as a dead-letter queue."""
-    open_policy: bool = False
-    """True if a queue policy allows an action to a principal that is not an AWS service."""
+    open_grants: tuple[Grant, ...] = ()
+    """What the policies of the queue allow to principals that are not AWS services: a function's role may be one."""
     senders: tuple[Sender, ...] = ()
     """The resources of the template through which AWS services send to it."""
 

@@ -17,7 +17,7 @@ from fanfold import __version__
 from fanfold._base.readable import printable
 from fanfold.cli.help import HelpfulCommand, show_help
 from fanfold.cli.usage_errors import UsageError, usage_line
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.errors import ConfigurationError, EventError, FanfoldError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -163,7 +163,7 @@ def _report_errors(command: Callable[P, None]) -> Callable[P, None]:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as for Ctrl-C, so that child processes are stopped
         try:
             command(*args, **kwargs)
-        except ConfigurationError as error:
+        except (ConfigurationError, EventError) as error:
             _fail(str(error), USAGE)
         except FanfoldError as error:
             _fail(str(error), FAILURE)

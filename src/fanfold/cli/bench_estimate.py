@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,14 +93,15 @@ class Estimated:
         """Return the estimate as lines of text."""
         estimate, backlog, trial = self.estimate, self.backlog, self.trial
         limits = ", ".join(f"{quota.name} {quota.batches:,}" for quota in self.quotas)
-        time = duration(estimate.seconds)
+        records = counted(backlog.records, "record")
+        time, invocations = duration(estimate.seconds), counted(estimate.batches, "invocation")
         total = dollars(estimate.lambda_dollars + estimate.sqs_dollars)
         parts = f"Lambda {dollars(estimate.lambda_dollars)}, SQS {dollars(estimate.sqs_dollars)}"
         basis = f"documented scaling rules and quotas, and on batches measured on {self.where}"
         conditions = f"{counted(trial.batches, 'batch', 'batches')}, at most {trial.concurrency:,} concurrently"
         lines = [
-            f"{backlog.records:,} records with {self.handler} at {self.setting}, {self.rates.records:,} per batch:",
-            f"  {time} in {estimate.batches:,} invocations, at most {estimate.concurrency:,} concurrently",
+            f"{records} with {self.handler} at {self.setting}, {self.rates.records:,} per batch:",
+            f"  {time} in {invocations}, at most {estimate.concurrency:,} concurrently",
             f"  {total}: {parts} for bodies of {backlog.record_bytes:,} bytes{self._instances()}",
             *self._tenants(),
             f"  limiting factor: {estimate.binds} (concurrent invocations: {limits})",
@@ -126,9 +128,9 @@ def estimate(
     minimum_pollers: option.MinimumPollers = None,
     maximum_pollers: option.MaximumPollers = None,
     processes: option.Processes = None,
-    environments: option.Environments = MANAGED_INSTANCES_ENVIRONMENTS,
-    maximum_environments: option.MaximumEnvironments = MANAGED_INSTANCES_MAX_ENVIRONMENTS,
-    hourly_price: option.HourlyPrice = 0.0,
+    environments: option.Environments = None,
+    maximum_environments: option.MaximumEnvironments = None,
+    hourly_price: option.HourlyPrice = None,
     noisy_share: option.NoisyShare = None,
     as_json: options.Json = False,
 ) -> None:
@@ -146,12 +148,16 @@ def estimate(
         maximum_concurrency=maximum_concurrency,
         account_concurrency=account_concurrency,
         pollers=_pollers(minimum_pollers, maximum_pollers),
-        instances=None if processes is None else ManagedInstances(processes, environments, maximum_environments),
-        hourly_price=hourly_price,
+        instances=_instances(processes, environments, maximum_environments, hourly_price),
+        hourly_price=hourly_price or 0.0,
         noisy_share=noisy_share,
     )
     outcome = estimated(result, backlog, at)
-    print(outcome.to_json() if as_json else "\n".join(outcome.lines()))
+    if as_json:
+        print(outcome.to_json())
+        return
+    for line in outcome.lines():
+        print(textwrap.fill(line, Console().width, subsequent_indent=" " * 4 if line.startswith(" ") else ""))
 
 
 def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
@@ -187,6 +193,23 @@ def _pollers(minimum: int | None, maximum: int | None) -> Pollers | None:
         return None
     least = MAPPING_MIN_POLLERS if minimum is None else minimum
     return Pollers(least, max(least, MAPPING_MAX_MINIMUM_POLLERS) if maximum is None else maximum)
+
+
+def _instances(
+    processes: int | None, environments: int | None, maximum: int | None, hourly_price: float | None
+) -> ManagedInstances | None:
+    """Return the Managed Instances, with AWS's defaults; None for an ordinary function."""
+    if processes is None:
+        if (environments, maximum, hourly_price) != (None, None, None):
+            raise ConfigurationError(
+                "--environments, --maximum-environments, and --hourly-price are for Managed Instances: add --processes"
+            )
+        return None
+    start = MANAGED_INSTANCES_ENVIRONMENTS if environments is None else environments
+    most = MANAGED_INSTANCES_MAX_ENVIRONMENTS if maximum is None else maximum
+    if most < start:
+        raise ConfigurationError(f"--maximum-environments {most:,} is below the {start:,} of --environments")
+    return ManagedInstances(processes, start, most)
 
 
 def duration(seconds: float) -> str:

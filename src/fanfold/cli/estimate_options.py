@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from fanfold._base.aws_limits import (
+    MANAGED_INSTANCES_ENVIRONMENTS,
     MANAGED_INSTANCES_MAX_ENVIRONMENTS,
     MANAGED_INSTANCES_MAX_PROCESSES,
     MAPPING_MAX_CONCURRENCY,
@@ -79,18 +80,26 @@ Processes = Annotated[
     ),
 ]
 Environments = Annotated[
-    int,
-    _managed(min=1, max=MANAGED_INSTANCES_MAX_ENVIRONMENTS, metavar="N", help="Execution environments at the start."),
+    int | None,
+    _managed(
+        min=1,
+        max=MANAGED_INSTANCES_MAX_ENVIRONMENTS,
+        metavar="N",
+        help="Execution environments at the start.",
+        show_default=str(MANAGED_INSTANCES_ENVIRONMENTS),
+    ),
 ]
 MaximumEnvironments = Annotated[
-    int,
+    int | None,
     _managed(
         min=1,
         max=MANAGED_INSTANCES_MAX_ENVIRONMENTS,
         metavar="N",
         help="MaxExecutionEnvironments of the function.",
+        show_default=str(MANAGED_INSTANCES_MAX_ENVIRONMENTS),
     ),
 ]
 HourlyPrice = Annotated[
-    float, _managed(min=0, metavar="USD", help="Price of all instances per hour, with the management fee.")
+    float | None,
+    _managed(min=0, metavar="USD", help="Price of all instances per hour, with the management fee.", show_default="0"),
 ]

@@ -167,7 +167,8 @@ def _options(
     small = MAPPING_MAX_UNWINDOWED_BATCH
     if "batch_size" not in chosen:
         largest = max(len(event.records) for event in saved)
-        chosen["batch_size"] = min(largest, MAPPING_MAX_BATCH_SIZE) if largest > small and not chosen["fifo"] else small
+        may_be_large = not chosen["fifo"] and chosen.get("window_seconds", 1) >= 1
+        chosen["batch_size"] = min(max(largest, small), MAPPING_MAX_BATCH_SIZE) if may_be_large else small
     if chosen["batch_size"] > small and "window_seconds" not in chosen and not chosen["fifo"]:
         chosen["window_seconds"] = 1
     if "visibility_timeout" not in chosen:

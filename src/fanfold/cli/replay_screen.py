@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._base.readable import printable
 from fanfold._replay.outage import survived
 from fanfold._replay.timeline import durations, text_timeline
 from fanfold._replay.wording import counted, notable, outcomes_unknown, unique_prefix_length
@@ -65,7 +66,7 @@ def _deliveries(deliveries: Sequence[Mapping[str, Any]], *, wide: bool) -> Table
             f"{len(delivery['messages']):,}",
             f"{measured['seconds']:.3f}",
             *(more if wide else ()),
-            escape(f"{verdict['kind']}: {_line(verdict['reason'])}"),
+            _shown(f"{verdict['kind']}: {_line(verdict['reason'])}"),
         )
     return table
 
@@ -94,12 +95,12 @@ def _messages(messages: Sequence[Mapping[str, Any]], length: int, took_ms: Mappi
         style, number = _STYLES.get(message["end"], ""), message["number"]
         outcome = ": ".join(text for text in (message["outcome"], message["error"]) if text)
         table.add_row(
-            escape(message["id"][:length]),
-            escape(message["label"]),
+            _shown(message["id"][:length]),
+            _shown(message["label"]),
             f"[{style}]{message['end']}[/]",
             str(message["receives"]),
             *((f"{took_ms[number]:.1f}" if number in took_ms else "-",) if wide else ()),
-            escape(_line(outcome or "-")),
+            _shown(_line(outcome or "-")),
         )
     return table
 
@@ -126,7 +127,7 @@ def _show_foreign_letters(letters: Sequence[Mapping[str, Any]], console: Console
     """Print the dead letters that are not messages of the replay: the handler wrote them."""
     foreign = [letter for letter in letters if letter["number"] is None]
     for letter in foreign[:_MAX_LETTERS]:
-        console.print(f"  dead letter of the handler: {letter['label']} ({_line(letter['reason'])})", markup=False)
+        console.print(f"  dead letter of the handler: {_shown(letter['label'])} ({_shown(_line(letter['reason']))})")
     if len(foreign) > _MAX_LETTERS:
         console.print(f"  and {len(foreign) - _MAX_LETTERS:,} more; --json lists them", style="dim")
 
@@ -152,6 +153,11 @@ def _line(text: str) -> str:
     first, *others = text.strip().splitlines() or [""]
     line = " ".join(first.split())[:_MAX_TEXT]
     return f"{line} …" if others or len(first) > _MAX_TEXT else line
+
+
+def _shown(text: str) -> str:
+    """Return a text of the user for a table: it neither controls the terminal nor counts as markup."""
+    return escape(printable(text))
 
 
 def _cell(value: object) -> str:

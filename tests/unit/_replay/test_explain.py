@@ -70,3 +70,8 @@ def test_an_id_that_identifies_no_message_is_refused(name: str, problem: str):
     """Or several."""
     with pytest.raises(ConfigurationError, match=problem):
         explain(document(message("ab"), message("ac")), name)
+
+
+def test_an_explanation_cannot_control_the_terminal():
+    """Escape sequences of a body are shown as text."""
+    assert "\x1b" not in explain(document(message("abc", label="\x1b[31mred")), "abc")

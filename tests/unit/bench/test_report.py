@@ -126,7 +126,15 @@ def test_conditions_state_the_limits_and_the_prices():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.000012345, "$0.000012"), (0.00274, "$0.00274"), (1.5, "$1.5"), (12_345.6, "$12,346")]
+    ("value", "text"),
+    [
+        (0.0, "$0"),
+        (6.1e-7, "under $0.000001"),
+        (0.000012345, "$0.000012"),
+        (0.00274, "$0.00274"),
+        (1.5, "$1.5"),
+        (12_345.6, "$12,346"),
+    ],
 )
 def test_prices_are_shown_with_three_significant_digits(value: float, text: str):
     """Small prices, too; large ones have no cents."""

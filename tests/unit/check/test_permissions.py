@@ -13,11 +13,11 @@ NOTHING: Setting[Any] = Setting("", None, PLACE)
 SEND = "sqs:SendMessage"
 
 
-def queue(*names: str, key: str = "Jobs", open_policy: bool = False) -> Queue:
+def queue(*names: str, key: str = "Jobs", open_grants: tuple[Grant, ...] = ()) -> Queue:
     return Queue(
         key, PLACE, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING,
         names=tuple(map(parsed, names or (f"${{{key}.QueueName}}", f"${{AWS::StackName}}-{key}-…"))),
-        open_policy=open_policy,
+        open_grants=open_grants,
     )  # fmt: skip
 
 
@@ -100,7 +100,11 @@ def test_a_doubt_is_returned_only_if_no_statement_allows_the_action():
     invalid_return = Permissions(doubts=("its role is not in this template",))
     assert is_allowed(invalid_return, SEND, queue()) == (None, "its role is not in this template")
     assert is_allowed(Permissions((Grant((SEND,), ("*",)),), invalid_return.doubts), SEND, queue()) == (True, "")
-    assert is_allowed(Permissions(), SEND, queue(open_policy=True)) == (None, "its queue policy may allow it")
+    assert is_allowed(Permissions(), SEND, queue(open_grants=(Grant((SEND,), ()),))) == (
+        None,
+        "its queue policy may allow it",
+    )
+    assert is_allowed(Permissions(), SEND, queue(open_grants=(Grant(("sqs:Receive*",), ()),))) == (False, "")
     assert is_allowed(Permissions(), SEND, queue()) == (False, "")
     unknown_queue = Permissions((Grant((SEND,), (parsed("${A}"),)),))
     assert is_allowed(unknown_queue, SEND, queue()) == (None, "a statement for ${A} may include it")

@@ -248,7 +248,7 @@ def test_policies_that_may_not_exist_or_are_not_known_leave_a_doubt(check: Any):
 
 
 def test_a_queue_policy_that_allows_accounts_leaves_a_doubt(check: Any):
-    """A policy that allows only AWS services leaves no doubt."""
+    """A policy that allows only AWS services, or only other actions, leaves no doubt."""
     statement: dict[str, Any] = {"Effect": "Allow", "Action": "sqs:*", "Principal": {"AWS": "*"}, "Resource": "*"}
     policy = {
         "Type": "AWS::SQS::QueuePolicy",
@@ -256,6 +256,11 @@ def test_a_queue_policy_that_allows_accounts_leaves_a_doubt(check: Any):
     }
     function = environment(FANFOLD_MAX_RECEIVE_COUNT=5)
     assert unchecked(check(template(function=function, Policy=policy))) == {"FF015"}
+    statement["Action"] = {"Ref": "Actions"}
+    assert unchecked(check(template(function=function, Policy=policy))) == {"FF015"}
+    statement["Action"] = "sqs:SendMessage"
+    assert rules(check(template(function=function, Policy=policy))) == ["FF015"], "it allows only another action"
+    statement["Action"] = "sqs:*"
     statement["Principal"] = {"Service": "sns.amazonaws.com"}
     assert rules(check(template(function=function, Policy=policy))) == ["FF015"]
     policy["Properties"]["PolicyDocument"] = OPEN

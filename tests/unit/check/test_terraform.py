@@ -67,7 +67,10 @@ def test_a_redrive_policy_may_be_a_resource_of_its_own_or_malformed(tmp_path: Pa
     other = resource("aws_sqs_queue_redrive_policy.other", {"queue_url": "https://other"})
     urls = {"aws_sqs_queue_redrive_policy.jobs": {"queue_url": ["aws_sqs_queue.jobs.id", "aws_sqs_queue.jobs"]}}
     assert findings(tmp_path, plan(resources=[separate, other], references=alone | urls))[0] == ["FF008"]
-    assert findings(tmp_path, plan(queue={"redrive_policy": "odd"})) == ([], {"FF007", *UNKNOWN})
+    for text in ("odd", "[" * 5_000):
+        assert findings(tmp_path, plan(queue={"redrive_policy": text})) == ([], {"FF007", *UNKNOWN})
+    odd = resource("aws_sqs_queue_redrive_policy.odd", {"queue_url": {"Ref": {}}})
+    assert findings(tmp_path, plan(resources=[odd])) == ([], UNKNOWN)
 
 
 def test_modules_and_indexed_resources_are_read(tmp_path: Path):

@@ -126,3 +126,13 @@ def test_the_screen_states_why_outcomes_are_unknown_and_where_the_page_is():
     text = screen(document("deleted", consumer=False), html=Path("r.html"))
     assert "this handler is not a fanfold consumer: only the batch response is known" in text
     assert "HTML page: r.html" in text
+
+
+def test_a_message_or_an_error_cannot_control_the_terminal():
+    """Escape sequences in an id, a body, or an error are shown as text, and markup is not interpreted."""
+    letters = [{"number": None, "label": "\x1b[31mred", "reason": "[bold]\x07"}]
+    shown = document("dead-lettered", error="ValueError: \x1b[2J[bold]gone", dead_letters=letters)
+    shown["messages"][0] |= {"id": "\x1b]0;title\x07", "label": "[red]\x9b31m"}
+    text = screen(shown)
+    assert not set("\x1b\x07\x9b") & set(text)
+    assert all(part in text for part in ("[red]", "[bold]gone", "\\x1b[31mred", "[bold]\\x07"))
