@@ -95,7 +95,10 @@ def last_line(error: BaseException) -> str:
     """Return the type and the message of an error, and the file and the line that raised it."""
     import traceback  # not in a process without an error
 
-    message = f"{type(error).__name__}: {error}"
+    try:
+        message = f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - a user's error whose __str__ raises
+        message = type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:
         return message  # the message of a SyntaxError includes the file and the line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from fanfold._base.log import logger
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode, new_page
 
 _KILL_SECONDS: Final = 0.05
@@ -32,36 +34,41 @@ class Child:
     """A started process, before an event loop is attached to it."""
 
     def __init__(self) -> None:
-        self.socket, theirs = socket.socketpair()
-        life, self.life = os.pipe()
-        descriptor = new_page()
-        self.page = Page(descriptor)
-        passed = (theirs.fileno(), descriptor, life)
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            self.socket, their_socket = socket.socketpair()
+            ours.callback(self.socket.close)
+            theirs.callback(their_socket.close)
+            life, self.life = os.pipe()
+            ours.callback(os.close, self.life)
+            theirs.callback(os.close, life)
+            descriptor = new_page()
+            theirs.callback(os.close, descriptor)
+            self.page = Page(descriptor)
+            ours.callback(self.page.close)
+            passed = (their_socket.fileno(), descriptor, life)
             self.process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, "-c", _PROGRAM, *map(str, passed), *sys.path],
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 process_group=0,
             )
-        finally:
-            theirs.close()
-            os.close(life)
-            os.close(descriptor)
-        self.socket.settimeout(0)
+            self.socket.settimeout(0)
+            self._free = ours.pop_all()
+
+    def hang_up(self) -> None:
+        """Let the process end its lifespan and itself, once it has no records."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
     def close(self, grace_seconds: float = 0.0) -> None:
         """End the process, after a time in which it may end itself, and free what it used."""
-        if grace_seconds:
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                self.socket.shutdown(socket.SHUT_WR)
+        if grace_seconds > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(grace_seconds)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.socket.close()
-        os.close(self.life)
-        self.page.close()
+        self._free.close()
 
 
 class Owner(Protocol):
@@ -180,16 +187,19 @@ class Slot:
     def retire(self) -> None:
         """Let a process that has no records end its lifespan and itself."""
         self.killed_for = "retired"
-        with contextlib.suppress(OSError):
-            self._child.socket.shutdown(socket.SHUT_WR)
+        self._child.hang_up()
         self._loop.call_later(RETIRE_SECONDS, self.kill_now)
 
-    def close(self, *, is_busy: bool) -> None:
-        """End the process, without notifying the owner: immediately, if it runs a record."""
+    def hang_up(self) -> None:
+        """Let the process end its lifespan and itself, without notifying the owner; ``close`` must follow."""
         if not self.has_died:
             self._detach()
             self._ended.set_result(None)
-            self._child.close(RETIRE_SECONDS if self.is_ready and not is_busy else 0.0)
+            self._child.hang_up()
+
+    def close(self, grace_seconds: float) -> None:
+        """End the process after ``hang_up``, and wait for its end: immediately, if it does not run or is not ready."""
+        self._child.close(grace_seconds if self.is_ready else 0.0)
 
     def _signal(self, number: signal.Signals) -> None:
         send = os.killpg if number is signal.SIGKILL else os.kill
@@ -220,12 +230,19 @@ class Slot:
         try:
             while data := self._child.socket.recv(_RECEIVE_BYTES):
                 for message in self._messages.feed(data):
-                    self._owner.received(self, message)
+                    self._pass_on(message)
         except BlockingIOError:
             return True
         except OSError:
             pass
         return False
+
+    def _pass_on(self, message: bytes) -> None:
+        """Notify the owner of a message. An error, such as one of a log filter, must not affect other messages."""
+        try:
+            self._owner.received(self, pickle.loads(message))  # noqa: S301 - from our own child
+        except Exception:  # a record whose outcome is lost fails at the end of its frame
+            logger.exception("a message of a worker process could not be read")
 
     def _reap(self) -> None:
         """Notice the death, once it has happened."""
