@@ -82,6 +82,12 @@ def log_in_fork() -> None:
     os._exit(0)
 
 
+def log_without_end() -> None:
+    """Log until the process is ended."""
+    while True:
+        log.warning("odd")
+
+
 ACTIONS: dict[str, Callable[[], object]] = {
     "return an error in Done": lambda: fanfold.Done(UnloadableError("one", "two")),
     "raise odd notes": lambda: raise_(OddNotesError("odd")),
@@ -90,6 +96,7 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "log an error": lambda: log.error("odd", extra={"error": UnloadableError("one", "two")}),
     "log an odd error": lambda: log.error("odd", extra={"error": OddTextError("one", "two")}),
     "log wrong arguments": lambda: log.error(*["%d and %s", "one"]),
+    "log without end": log_without_end,
     "fork and return": fork_and_return,
     "fork and raise": lambda: fork(lambda: None),
     "fork and exit": lambda: fork(lambda: sys.exit(0)),

@@ -14,14 +14,15 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from fanfold._base.log import logger
+from fanfold._base.log import BatchLogger
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode, new_page
 
 _KILL_SECONDS: Final = 0.05
 """Time between SIGTERM and SIGKILL."""
 RETIRE_SECONDS: Final = 2.0
 """Time that a process has to end its lifespan."""
-_RECEIVE_BYTES: Final = 1 << 18
+_RECEIVE_BYTES: Final = 1 << 14
+"""Most bytes for a turn of the event loop: about 40 log records."""
 _PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[4:]; from fanfold._consumer.process_child import main; main(*sys.argv[1:4])"
 )
@@ -121,6 +122,7 @@ class Slot:
         self._owner = owner
         self._loop = loop
         self._messages = Messages()
+        self._logger = BatchLogger()  # it may be every message
         self._unsent = bytearray()
         self._ended: asyncio.Future[None] = loop.create_future()
         loop.add_reader(child.socket, self._receive)
@@ -220,29 +222,34 @@ class Slot:
             self._loop.remove_writer(self._child.socket)
 
     def _receive(self) -> None:
-        if not self._read():
+        """Take what has arrived, once a turn of the loop: a handler may log faster than log handlers write."""
+        data = self._arrived()
+        if data:
+            self._take(data)
+        elif data is not None:
             self._loop.remove_reader(self._child.socket)
             self.kill_now()  # it is ending, or a handler has closed its descriptors
             self._reap()
 
-    def _read(self) -> bool:
-        """Pass on what has arrived; return False at the end."""
+    def _arrived(self) -> bytes | None:
+        """Return what has arrived; empty at the end, and None if nothing has."""
         try:
-            while data := self._child.socket.recv(_RECEIVE_BYTES):
-                for message in self._messages.feed(data):
-                    self._pass_on(message)
+            return self._child.socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
-            return True
+            return None
         except OSError:
-            pass
-        return False
+            return b""
+
+    def _take(self, data: bytes) -> None:
+        for message in self._messages.feed(data):
+            self._pass_on(message)
 
     def _pass_on(self, message: bytes) -> None:
         """Notify the owner of a message. An error, such as one of a log filter, must not affect other messages."""
         try:
             self._owner.received(self, pickle.loads(message))  # noqa: S301 - from our own child
         except Exception:  # a record whose outcome is lost fails at the end of its frame
-            logger.exception("a message of a worker process could not be read")
+            self._logger.exception("a message of a worker process could not be read")
 
     def _reap(self) -> None:
         """Notice the death, once it has happened."""
@@ -252,7 +259,8 @@ class Slot:
             if self._pidfd is None:
                 self._loop.call_later(_POLL_SECONDS, self._reap)
             return
-        self._read()
+        while data := self._arrived():
+            self._take(data)
         self._detach()
         self._ended.set_result(None)
         self._owner.died(self, _words(self._child.process.returncode))

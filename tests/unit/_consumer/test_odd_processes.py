@@ -1,6 +1,7 @@
 """Worker processes whose handlers return, raise, log, fork and close odd things: no other record is affected."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -27,9 +28,9 @@ from fanfold.testing import make_context, make_event, make_record
 NOTHING = {"do": "nothing"}
 
 
-def run(what: str, handler: Any = odd_process_app.handler) -> Any:
+def run(what: str, handler: Any = odd_process_app.handler, seconds: float = 30) -> Any:
     """Process a batch with one odd record between others, which must be done; return its outcome."""
-    result = handler.invoke(make_event(NOTHING, NOTHING, {"do": what}, NOTHING, NOTHING), make_context(30))
+    result = handler.invoke(make_event(NOTHING, NOTHING, {"do": what}, NOTHING, NOTHING), make_context(seconds))
     *others, odd = [result.outcomes[position] for position in (0, 1, 3, 4, 2)]
     assert others == [Done()] * 4
     return odd
@@ -110,6 +111,24 @@ def test_a_log_filter_that_fails_affects_no_record(caplog):
     finally:
         odd_process_app.log.removeFilter(fail)
     assert "a message of a worker process could not be read" in caplog.text
+
+
+class SlowLog(logging.Handler):
+    """A log handler that is slower than a worker process logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        json.dumps([record.getMessage()] * 10_000)
+
+
+def test_a_handler_that_logs_without_end_is_ended_and_affects_no_other_record():
+    """The event loop does not read its log records until there are none left."""
+    handler, slow = odd_process_app.handler.with_settings(processes=2, timeout=0.5), SlowLog()
+    odd_process_app.log.propagate, odd_process_app.log.handlers = False, [slow]
+    try:
+        assert isinstance(run("log without end", handler, seconds=8).error, TimeoutError)
+    finally:
+        handler.close()
+        odd_process_app.log.propagate, odd_process_app.log.handlers = True, []
 
 
 # --- What they fork, and close.
