@@ -20,7 +20,7 @@ SECTIONS = {
     heading: re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     for heading, text in re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", GUIDE, re.MULTILINE | re.DOTALL)
 }
-PAIRS = ["One import", "The whole stack", "With idempotency", "A custom semaphore"]
+PAIRS = ["One import", "Logger, metrics, and tracer", "With idempotency", "A custom semaphore"]
 
 
 @pytest.fixture(autouse=True)

@@ -71,7 +71,7 @@ def is_as_it_was(client: Any) -> bool:
 
 
 def command(folder: Path, *arguments: str, function: str = "swept") -> list[str]:
-    (folder / "event.json").write_text(json.dumps(make_event(*range(4))), encoding="utf-8")
+    (folder / "event.json").write_text(json.dumps(make_event(*range(12))), encoding="utf-8")
     return ["bench", "event.json", "--function", function, "--repeats", "1", "--seconds", "0.1", *arguments]
 
 

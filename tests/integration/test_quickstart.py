@@ -29,7 +29,7 @@ def test_the_quickstart_works_as_written(tmp_path: Path):
         if title:
             (tmp_path / title).write_text(text)
         elif language == "sh":
-            for command in text.splitlines():
+            for command in text.replace("\\\n", "").splitlines():
                 if command.startswith(ELSEWHERE):
                     continue
                 outputs.append(succeeds("/bin/bash", "-c", command, folder=tmp_path, env=environment))

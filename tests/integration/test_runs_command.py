@@ -150,8 +150,8 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     ("arguments", "message"),
     [
         (("status", "none"), "run 'none' is not in the ledger"),
-        (("report", "none", "-o", "none.html"), "run 'none' is not in the ledger: check its name."),
-        (("report", "none", "--serve"), "run 'none' is not in the ledger: check its name."),
+        (("report", "none", "-o", "none.html"), "run 'none' is not in the ledger: check its name"),
+        (("report", "none", "--serve"), "run 'none' is not in the ledger: check its name"),
         (("report", "none", "-o", "no-folder/run.html"), "folder no-folder does not exist; create it first"),
         (("report", "none", "--port", "80"), "--port requires --serve"),
         (("redrive", "none"), "run 'none' is not in the ledger"),

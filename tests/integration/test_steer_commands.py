@@ -60,7 +60,10 @@ async def test_runs_are_listed_cancelled_and_continued(stack: LocalStack):
     assert counts == {"ApproximateNumberOfMessages": "40"}
 
     done = fanfold("cancel", "none", **variables)
-    assert (done.returncode, only_line(done.stderr)) == (1, "fanfold: run 'none' is not in the ledger")
+    assert (done.returncode, only_line(done.stderr)) == (
+        1,
+        "fanfold: run 'none' is not in the ledger: check its name with `fanfold runs`",
+    )
 
 
 async def test_the_log_lines_of_failed_segments_are_shown(stack: LocalStack):

@@ -8,8 +8,7 @@ from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._base.record import Record
 from fanfold._ports.queue import Refusal
 from fanfold.errors import ServiceError
-from fanfold.inmemory import InMemoryQueue
-from fanfold.inmemory.queue import InMemorySettler
+from fanfold.inmemory import InMemoryQueue, InMemorySettler
 
 ARN = "arn:aws:sqs:eu-west-1:123456789012:"
 

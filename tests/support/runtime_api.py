@@ -33,8 +33,8 @@ class Invocation:
 
     request_id: str
     event: Any
-    deadline_ms: int
-    """Deadline of the invocation in milliseconds since the epoch, as in the header that the runtime client reads."""
+    seconds: float
+    """Time until its timeout, from the moment at which a process takes it."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class RuntimeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Requests)
         self.invocations: SimpleQueue[Invocation | None] = SimpleQueue()
         self.responses: SimpleQueue[Response] = SimpleQueue()
-        self.pending: dict[str, Invocation] = {}
-        """Invocations without a response, by request ID."""
+        self.deadlines: dict[str, float] = {}
+        """Deadlines of the invocations without a response, in seconds since the epoch, by request ID."""
 
     @property
     def address(self) -> str:
@@ -83,11 +83,11 @@ class _Requests(BaseHTTPRequestHandler):
         invocation = self.server.invocations.get()
         if invocation is None:
             return  # the server is shutting down
-        self.server.pending[invocation.request_id] = invocation
+        deadline = self.server.deadlines[invocation.request_id] = time.time() + invocation.seconds
         headers = {
             "Content-Type": "application/json",
             "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
-            "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
+            "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": FUNCTION_ARN,
             "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0",
         }
@@ -101,7 +101,7 @@ class _Requests(BaseHTTPRequestHandler):
             self.server.responses.put(Response("init error", value=value))
             return
         request_id, kind = self.path.removeprefix(f"{VERSION}/invocation/").split("/")
-        seconds_left = self.server.pending.pop(request_id).deadline_ms / 1000 - arrived_at
+        seconds_left = self.server.deadlines.pop(request_id) - arrived_at
         self.server.responses.put(Response(kind, request_id, value, seconds_left))
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -152,7 +152,7 @@ class Function:
         """Start an invocation, which the next idle process takes, and return its request ID."""
         self._invocations += 1
         request_id = f"00000000-0000-4000-8000-{self._invocations:012}"
-        self._api.invocations.put(Invocation(request_id, event, int((time.time() + seconds) * 1000)))
+        self._api.invocations.put(Invocation(request_id, event, seconds))
         return request_id
 
     def next_response(self) -> Response:

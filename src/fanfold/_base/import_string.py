@@ -12,6 +12,7 @@ from fanfold._base.callables import find_layer
 from fanfold.errors import ConfigurationError
 
 T = TypeVar("T")
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 def load(name: str, kind: type[T]) -> T:
@@ -85,21 +86,31 @@ def _module(name: str) -> Any:
         raise
     except BaseException as error:  # a module may also call sys.exit
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            raise ConfigurationError(
-                f"module {name!r} was not found: run the command in the folder that contains it"
-            ) from None
+            raise ConfigurationError(f"module {name!r} was not found: {_fix(name)}") from None
         raise ConfigurationError(f"importing {name} failed: {last_line(error)}") from error
 
 
+def _fix(name: str) -> str:
+    file = Path(name)
+    if len(file.parts) == 1 and file.suffix != ".py":
+        return "run the command in the folder that contains it"
+    return f"name a module, not a file, such as {file.stem}:NAME in the folder {file.parent}"
+
+
 def last_line(error: BaseException) -> str:
-    """Return the type and the message of an error, and the file and the line that raised it."""
+    """Return the type and the message of an error, and the file and the line that raised it.
+
+    For a ConfigurationError of fanfold, it is the line of the user's code that led to it.
+    """
     import traceback  # not in a process without an error
 
     try:
         message = f"{type(error).__name__}: {error}"
     except BaseException:  # noqa: BLE001 - a user's error whose __str__ raises
         message = type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = list(traceback.extract_tb(error.__traceback__))
+    if isinstance(error, ConfigurationError):
+        frames = [frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<frozen"))] or frames
     if isinstance(error, SyntaxError) or not frames:
         return message  # the message of a SyntaxError includes the file and the line
     return f"{message} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

@@ -211,8 +211,10 @@ class Consumer(Generic[P, T]):
         self._added_observers.append(check_observer(observer))
 
     def close(self) -> None:
-        """End the lifespan and the event loop; the next invocation starts new ones."""
+        """End the lifespan, the event loop and worker processes; the next invocation starts new ones."""
         self._runtime.close()
+        if self._batches.processes is not None:
+            self._batches.processes.close()
 
     @property
     def stats(self) -> ConsumerStats:

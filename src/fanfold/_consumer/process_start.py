@@ -76,6 +76,12 @@ class Processes:
                 for _ in range(self.count):
                     self._started.append(Child())
 
+    def close(self) -> None:
+        """End the processes that no batch has used."""
+        started, self._started = self._started, []
+        for child in started:
+            child.close()
+
     def open(self, memory_bytes: float | None) -> ProcessPool:
         """Return the processes on the running event loop.
 

@@ -24,7 +24,7 @@ async def cancellable(run_id: str, backend: Backend) -> Run:
     """
     run = await backend.ledger.run(run_id)
     if run is None:
-        raise FanfoldError(f"run {run_id!r} is not in the ledger")
+        raise FanfoldError(f"run {run_id!r} is not in the ledger: check its name with `fanfold runs`")
     if run.ended and run.state != RunState.CANCELLED:
         raise FanfoldError(f"run {run_id} has ended as {run.state}: there is nothing to cancel")
     return run

@@ -60,7 +60,7 @@ async def failures_of(run_id: str, backend: Backend) -> Failures:
     """
     run = await backend.ledger.run(run_id)
     if run is None:
-        raise FanfoldError(f"run {run_id!r} is not in the ledger")
+        raise FanfoldError(f"run {run_id!r} is not in the ledger: check its name with `fanfold runs`")
     counter = await backend.ledger.counter(run_id)
     is_cancelled = run.state == RunState.CANCELLED
     is_stopped = is_cancelled and counter.total is None and run.is_planned

@@ -68,12 +68,14 @@ async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> Asyn
         while True:
             run, counter = await backend.ledger.run(run_id), await backend.ledger.counter(run_id)
             if run is None:
-                raise FanfoldError(f"run {run_id!r} is not in the ledger")
+                raise FanfoldError(f"run {run_id!r} is not in the ledger: check its name with `fanfold runs`")
             yield progress_of(run, counter)
             if run.ended:
                 return
             await anyio.sleep(POLL_SECONDS)
-    raise FanfoldError(f"run {run_id} has not ended within {within_seconds:.0f} s; it continues in the background")
+    raise FanfoldError(
+        f"run {run_id} has not ended within {within_seconds:.0f} s and continues: `fanfold status {run_id}` shows it"
+    )
 
 
 def progress_of(run: Run, counter: Counter) -> Progress:

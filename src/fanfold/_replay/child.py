@@ -131,7 +131,8 @@ def main() -> None:
             call = ReplayedHandler(handler, settings, [observer])
     except ConfigurationError as error:
         raised = error.__cause__
-        send(replies, {"failed": str(error), "traceback": "" if raised is None else _traceback_of(raised)})
+        is_explained = raised is None or isinstance(raised, ConfigurationError)
+        send(replies, {"failed": str(error), "traceback": "" if is_explained else _traceback_of(raised or error)})
         return
     concurrency = None if consumer is None else consumer.settings.concurrency
     ready = {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None}

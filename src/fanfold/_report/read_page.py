@@ -54,7 +54,9 @@ async def watch_pages(run_id: str, backend: Backend, *, within_seconds: float) -
             if source.run.ended:
                 return
             await backend.sleep(max(WATCH_SECONDS, READ_SHARE * (anyio.current_time() - began)))
-    raise FanfoldError(f"run {run_id} has not ended within {within_seconds:.0f} s; it continues in the background")
+    raise FanfoldError(
+        f"run {run_id} has not ended within {within_seconds:.0f} s and continues: `fanfold status {run_id}` shows it"
+    )
 
 
 async def existing_run(run_id: str, backend: Backend) -> Run:
@@ -65,7 +67,9 @@ async def existing_run(run_id: str, backend: Backend) -> Run:
     """
     run = await backend.ledger.run(run_id)
     if run is None:
-        raise FanfoldError(f"run {run_id!r} is not in the ledger: check its name. The ledger keeps a run for 30 days")
+        raise FanfoldError(
+            f"run {run_id!r} is not in the ledger: check its name with `fanfold runs`. It keeps a run for 30 days"
+        )
     if backend.now() >= run.expires_at:
         raise FanfoldError(
             f"run {run_id} expired on {time_text(run.expires_at)}: the ledger no longer keeps its segments"

@@ -13,7 +13,7 @@ from fanfold.init import create
 _NEXT = """
   cd {name}
   make test                    # runs the tests
-  make replay                  # delivers the saved messages as Lambda's event source mapping would
+  make replay                  # delivers the saved messages, as Lambda would
   sam build                    # needs no container
   sam deploy --config-env dev"""
 

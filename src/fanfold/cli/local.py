@@ -41,7 +41,8 @@ def local(
 
     Use it to develop and test a job without an AWS account. With a COMMAND, it runs the command with the variables
     that direct the AWS SDKs to the local AWS, and then stops. Without one, it prints these variables as shell commands
-    and runs until Ctrl-C. It keeps no data after it stops.
+    and runs until Ctrl-C. It keeps no data after it stops. It runs a copy of the code from when it started: start it
+    again after a change.
 
     Exit code: that of COMMAND.
     """

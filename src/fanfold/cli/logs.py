@@ -89,5 +89,5 @@ async def _details(run_id: str) -> RunDetails:
     async with deployed_backend() as backend:
         run = await backend.ledger.run(run_id)
         if run is None:
-            raise FanfoldError(f"run {run_id!r} is not in the ledger")
+            raise FanfoldError(f"run {run_id!r} is not in the ledger: check its name with `fanfold runs`")
         return await read_details(run, backend)

@@ -57,14 +57,20 @@ def _show(ended: InlineRun) -> None:
     if ended.succeeded:
         console.print_json(json.dumps(ended.output))
     table = two_columns(f"run {ended.id}")
-    for name in ("segments", "done", "worked_on", "missing"):
-        table.add_row(name.replace("_", " "), f"{getattr(ended, name):,}")
+    counts = {
+        "segments": ended.segments,
+        "done": ended.done,
+        "processed now": ended.worked_on,
+        "missing": ended.missing,
+    }
+    for name, count in counts.items():
+        table.add_row(name, f"{count:,}")
     if (spread := ended.evenness) is not None:
         table.add_row("items", f"{spread.items:,}")
         table.add_row("  per segment", f"{spread.least:,} to {spread.most:,}, mean {spread.mean:,.0f}")
     if ended.bad_rows:
         table.add_row("[yellow]bad rows[/yellow]", f"{ended.bad_rows:,}")
-    table.add_row("seconds", f"{ended.seconds:,.1f}")
+    table.add_row("seconds of this call", f"{ended.seconds:,.1f}")
     table.add_row("failed", f"{len(ended.failed):,}")
     for segment, reason in ended.failed.items():
         table.add_row(f"  segment {segment}", escape(reason))

@@ -136,12 +136,12 @@ def _next(source: RunPage) -> Iterator[tuple[str, RenderableType]]:
     details, run = source.details, source.run
     if source.fold_failure:
         yield "fold failed", Text(printable(source.fold_failure), "bold")
-        yield "next", Text(f"fix the cause, then retry the fold: {source.command}")
+        yield "next", Text(f"fix the cause, then retry the fold:\n{source.command}")
     elif run.state == RunState.CANCELLED:
-        yield "next", Text(f"continue the run: {source.command}")
+        yield "next", Text(f"continue the run:\n{source.command}")
     elif details.failed_groups and run.ended:
         command = retry_command(source, details.failed_groups[0])
-        yield "next", Text(f"fix the cause, then retry: {command}")
+        yield "next", Text(f"fix the cause, then retry:\n{command}")
 
 
 def _segments(count: int) -> str:

@@ -80,6 +80,15 @@ def test_fewer_records_run_when_the_limit_falls():
         assert max(meter.seen[-20:]) <= 2
 
 
+def test_more_records_run_when_a_coroutine_that_a_def_handler_returned_has_ended():
+    """Its record ends with it, not with the call of the handler."""
+    meter = Meter()
+    limit = ScriptedLimit(1, *range(2, 9))
+    result = asyncio.run(run(make_event(*range(40)), limit, meter.handle, on_thread=meter.handle))
+    assert kinds(result) == [Done] * 40
+    assert max(meter.seen) == 8
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=30), st.integers(1, 30))
 def test_every_record_runs_once_however_the_limit_moves(workers: list[int], count: int):

@@ -59,6 +59,17 @@ async def test_processes_that_were_started_during_init_run_the_first_batch(monke
     pool.close()
 
 
+def test_a_function_on_lambda_starts_its_processes_when_it_is_imported(monkeypatch):
+    """They end with the consumer, also if no batch has used them."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
+    created = process_app.handler.with_settings(timeout=3)
+    processes = created._batches.processes
+    assert processes is not None
+    (first, second) = processes._started
+    created.close()
+    assert first.process.returncode == second.process.returncode == -signal.SIGKILL
+
+
 def test_no_process_is_started_for_a_snapshot_or_before_the_function_is_forked(monkeypatch):
     """SnapStart and Managed Instances."""
     processes = Processes(process_app.handler.function, fanfold.Settings(processes=2))

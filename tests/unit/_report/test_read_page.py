@@ -66,7 +66,9 @@ async def test_a_run_is_watched_until_it_has_ended():
 async def test_a_run_that_does_not_end_in_time_continues():
     """The line states that it does."""
     backend = await DrawnRun(5, state=RunState.RUNNING).backend()
-    with pytest.raises(FanfoldError, match="run r-1 has not ended within 0 s; it continues in the background"):
+    with pytest.raises(
+        FanfoldError, match="run r-1 has not ended within 0 s and continues: `fanfold status r-1` shows it"
+    ):
         async for _ in watch_pages("r-1", backend, within_seconds=0.0):
             pass
 

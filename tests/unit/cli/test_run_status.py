@@ -66,7 +66,7 @@ async def test_a_cancelled_run_is_shown_with_the_command_that_continues_it():
     details = await details_of(DrawnRun(20, failing={3: KEY_ERROR}, state=RunState.RUNNING))
     cancelled = replace(details.run, state=RunState.CANCELLED, ended_at=details.now)
     source = RunPage(replace(details, run=cancelled))
-    assert "next         continue the run: fanfold redrive r-1" in shown(source)
+    assert shown(source).split("next")[1].split() == ["continue", "the", "run:", "fanfold", "redrive", "r-1"]
     assert "not started, because the run was cancelled" in page(source)
     assert source.purpose == "continue the run"
 
