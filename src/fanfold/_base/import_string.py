@@ -104,7 +104,10 @@ def last_line(error: BaseException) -> str:
     """
     import traceback  # not in a process without an error
 
-    message = f"{type(error).__name__}: {error}"
+    try:
+        message = f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - a user's error whose __str__ raises
+        message = type(error).__name__
     frames = list(traceback.extract_tb(error.__traceback__))
     if isinstance(error, ConfigurationError):
         frames = [frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<frozen"))] or frames

@@ -33,6 +33,8 @@ _SHORTEST_SECONDS: Final = 0.002
 """Shortest window, except in slow start."""
 _SAME_START_SECONDS: Final = 0.001
 """Time between the permission to start and the start."""
+_STALLED_LATENCIES: Final = 30
+"""Latencies since the last start in a drain, after which its records count as hanging."""
 _MOST_LATENCIES: Final = 100
 """Latencies that a drain waits for its samples, after the start of the last one."""
 
@@ -111,7 +113,9 @@ class AutoLimit:
                 return drain.resumes - now
             self._cohort.running = min(self._cohort.running, running)  # handlers may have been abandoned
             if self._cohort.running >= max(1, int(learned.limit)):
-                return learned.latency / _LOOKS_PER_LATENCY
+                if now <= self._cohort.latest_start + _STALLED_LATENCIES * learned.latency:
+                    return learned.latency / _LOOKS_PER_LATENCY
+                self._give_up_drain(now)
         return max(0.0, self._next_start - now)
 
     def started(self, now: float, running: int) -> float:  # noqa: ARG002 - see Policy
@@ -223,6 +227,13 @@ class AutoLimit:
                     self._latencies.append(now - started_at)
             return self._end_drain(now)
 
+    def _give_up_drain(self, now: float) -> None:
+        """End a drain without a measurement, because its records hang: they must not stop others."""
+        with self._lock:
+            if self.learned.drain is not None:  # pragma: no branch - another thread may have just ended it
+                self._latencies = []
+                self._look(now)
+
     def _end_drain(self, now: float) -> bool:
         """End the drain if enough of its samples have ended."""
         cohort, learned, ordered = self._cohort, self.learned, sorted(self._latencies)
@@ -277,11 +288,14 @@ class _Cohort:
         """Records of the samples that have ended."""
         self.last_start = math.inf
         """Start of the last record that is a sample."""
+        self.latest_start = -math.inf
+        """Start of the latest record."""
         self._starts = 0
 
     def started(self, now: float, samples: int) -> None:
         """Note the start of a record."""
         self.running += 1
+        self.latest_start = now
         self._starts += 1
         if self._starts == samples:
             self.last_start = now

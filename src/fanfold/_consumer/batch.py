@@ -23,7 +23,7 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Order, Unit, lanes
 from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
-from fanfold._base.threads import Threads
+from fanfold._base.threads import StillRunningError, Threads
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import rejects
 from fanfold._consumer.loop_calls import LoopCalls
@@ -362,7 +362,7 @@ class Batch:
 
     def _unit_ended(self, unit: Unit, started_at: float, value: object) -> bool:
         """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
-        if self._tenants is not None:
+        if self._tenants is not None and not issubclass(type(value), StillRunningError):  # a thread keeps its place
             self._tenants.ended(unit)
         running = self._running_with_this_one() + self._admission.slots.workers_of_others(self)
         return self._admission.record_ended(started_at, self._deadline.clock(), value, running)

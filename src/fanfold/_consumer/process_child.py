@@ -7,6 +7,8 @@ even inside a regular expression: the kernel sends SIGKILL when the last writer 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -30,6 +32,7 @@ from fanfold._base.record import Record
 from fanfold._consumer import process_handlers
 from fanfold._consumer.binding import bind_here
 from fanfold._consumer.classify import outcome_of, rejects
+from fanfold._consumer.process_values import UNSENT
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode
 
 _RECEIVE_BYTES = 1 << 18
@@ -37,6 +40,8 @@ _PROGRESS_SECONDS = 0.001
 """Least time between two reports of records that are done."""
 
 
+_PLAIN_TYPES = frozenset({bool, bytes, float, int, str, type(None)})
+"""Types of values that can be sent."""
 _SENT = "fanfold_sent"
 """Attribute of log records that were sent."""
 
@@ -58,6 +63,9 @@ def main(connection: str, page: str, life: str) -> None:
     child = _Child(socket.socket(fileno=int(connection)), Page(int(page)))
     signal.signal(signal.SIGTERM, child.interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the consumer, which ends its processes
+    hold = functools.partial(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGTERM})
+    release = functools.partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=child.forked)
     try:
         child.run()
     except Interrupted:  # after its handler had ended
@@ -67,11 +75,11 @@ def main(connection: str, page: str, life: str) -> None:
 
 
 def _die_with_parent(life: int) -> None:
-    """Let the kernel end this process when the other end of a pipe is closed."""
+    """Let the kernel end this process group when the other end of a pipe is closed."""
     try:
         import fcntl
 
-        fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpid())  # its group: with the processes that the handler starts
         fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
     except (ImportError, AttributeError, OSError):  # macOS: only between two bytecodes
@@ -86,6 +94,8 @@ class _Child:
         self._messages = self._received()
         self._reported_at = 0.0
         self._at = (0, NOTHING)
+        self.is_fork: bool = False
+        """True in a process that the handler has forked."""
 
     def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         """Raise ``Interrupted`` if the record that the signal is meant for runs."""
@@ -93,6 +103,15 @@ class _Child:
         if target[1] != NOTHING and self._page.running[:2] == target:
             self._page.target = (NOTHING, NOTHING)  # once
             raise Interrupted
+
+    def forked(self) -> None:
+        """Continue as a process that the handler has forked: nothing of the consumer belongs to it."""
+        self.is_fork = True
+        self._sending = threading.Lock()  # another thread may hold it
+        self._connection.close()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as for Process.terminate
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # held until now: Python forgets it at a fork
 
     def run(self) -> None:
         """Import the handler, and run frames."""
@@ -157,12 +176,14 @@ class _Child:
         value: Any = None
         try:
             value = self._call(record)
-            if value is None:
-                return None
         except Interrupted:
             self.exit(128 + signal.SIGTERM)
         except BaseException as error:  # noqa: BLE001 - every failure is one of this record
             value = error
+        if self.is_fork:
+            self._end_fork(value)
+        if value is None:
+            return None
         try:
             return outcome_of(value, self._reject_on)
         except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
@@ -178,20 +199,17 @@ class _Child:
             self._send(("failed", frame, position, _portable(outcome.error)))
         else:
             try:
-                data = encode(("outcome", frame, position, outcome))
-            except Exception as error:  # noqa: BLE001 - a value of the user's
-                failure = TypeError(f"the handler returned a value that cannot be sent to the consumer: {error}")
-                data = encode(("failed", frame, position, _portable(failure)))
-            self._send_bytes(data)
+                message: tuple[object, ...] = ("outcome", frame, position, pickle.dumps(outcome, protocol=5))
+            except BaseException as error:  # noqa: BLE001 - a value of the user's
+                message = ("failed", frame, position, _portable(TypeError(UNSENT.format(last_line(error)))))
+            self._send(message)
 
     def _end(self, frame: int, position: int) -> None:
         self._page.run(frame, NOTHING, 0.0)
         self._send(("end", frame, position))
 
     def _send(self, message: object) -> None:
-        self._send_bytes(encode(message))
-
-    def _send_bytes(self, data: bytes) -> None:
+        data = encode(message)
         with self._sending:
             self._connection.sendall(data)
 
@@ -202,12 +220,23 @@ class _Child:
     def _received(self) -> Iterator[Any]:
         messages = Messages()
         while data := self._connection.recv(_RECEIVE_BYTES):
-            yield from messages.feed(data)
+            yield from map(pickle.loads, messages.feed(data))
+
+    def _end_fork(self, value: object) -> None:
+        """End a forked process as Python does, instead of running the consumer's records twice."""
+        code: Any = None
+        if isinstance(value, SystemExit):
+            code = value.code
+        elif isinstance(value, BaseException):
+            code = "an error"
+            sys.excepthook(type(value), value, value.__traceback__)
+        self.exit(code if isinstance(code, int) else int(code is not None))
 
     def exit(self, code: int) -> None:
         """End the process after its output is written."""
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        with contextlib.suppress(Exception):  # a handler may have closed them
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
         os._exit(code)
 
 
@@ -219,22 +248,43 @@ class _Forwarding(logging.Handler):
         self._child = child
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a log record once, with its message and its traceback as text."""
+        """Send a log record once. An error goes to stderr, as for every handler of ``logging``: the record goes on."""
+        try:
+            self._send(record)
+        except Exception:  # noqa: BLE001 - such as a message whose arguments do not fit
+            self.handleError(record)
+
+    def _send(self, record: logging.LogRecord) -> None:
+        """Send a log record, with its message and its traceback as text."""
         if getattr(record, _SENT, False):
             return  # by a logger below
+        if self._child.is_fork:
+            sys.stderr.write(f"{self.format(record)}\n")
+            return
         fields = {**vars(record), "msg": record.getMessage(), "args": None}
         setattr(record, _SENT, True)
         if record.exc_info:
             fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
         fields["exc_info"] = None
-        try:
-            pickle.dumps(fields)
-        except Exception:  # noqa: BLE001 - values of the user's in ``extra``
-            fields = {
-                key: value if isinstance(value, str | int | float | None) else str(value)
-                for key, value in fields.items()
-            }
-        self._child.send_log(fields)
+        self._child.send_log({key: _sendable(value) for key, value in fields.items()})
+
+
+def _sendable(value: object) -> object:
+    """Return a value of a log record, or its text if it cannot be sent: such as an error in ``extra``."""
+    if type(value) in _PLAIN_TYPES:
+        return value
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - from here
+    except Exception:  # noqa: BLE001 - a value of the user's
+        return _text(value)
+    return value
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a value of the user's
+        return object.__repr__(value)
 
 
 def _forward(child: _Child) -> None:
@@ -255,9 +305,9 @@ def _writes_to_console(handler: logging.Handler) -> bool:
 
 def _portable(error: BaseException) -> tuple[bytes | None, str, str]:
     """Return an error pickled, its type with its text, and its traceback; None in place of what cannot be unpickled."""
-    import traceback  # not in a process without an error
+    from fanfold._base.error_text import error_text  # not in a process without an error
 
-    text, stack = last_line(error), "".join(traceback.format_exception(error))
+    text, stack = last_line(error), error_text(error)
     try:
         pickled = pickle.dumps(error, protocol=5)
         if type(pickle.loads(pickled)) is not type(error):  # noqa: S301 - from here

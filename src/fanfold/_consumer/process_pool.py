@@ -13,17 +13,17 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fanfold._base.context import BatchContext
-from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._base.log_context import RECORD_KEYS
 from fanfold._base.operating_system import private_bytes, resident_bytes
 from fanfold._base.outcome import Failed, NotStarted
 from fanfold._base.record import Record
-from fanfold._consumer.process_handlers import HandlerName
-from fanfold._consumer.process_slot import Child, Slot
-from fanfold._consumer.process_values import described, error_of, restored
+from fanfold._consumer.process_job import Job, PoolBatch, Spec
+from fanfold._consumer.process_slot import RETIRE_SECONDS, Child, Slot
+from fanfold._consumer.process_values import described, error_of, restored, restored_outcome
 from fanfold._consumer.process_wire import MOST_RECORDS, NOTHING
 from fanfold.errors import WorkerProcessError
 
@@ -46,38 +46,6 @@ _EARLY_DEATHS: Final = 20
 _OUT_OF_TIME: Final = NotStarted("the invocation was about to time out")
 
 
-class Spec(NamedTuple):
-    """The handler of the processes of one consumer, and its settings."""
-
-    handler: HandlerName
-    """The handler."""
-    settings: bytes
-    """Settings that the outcomes depend on, pickled; those that cannot be pickled are taken from the handler's module.
-    """
-    max_tasks: int | None
-    """Number of records after which a process is replaced; None for no limit."""
-    takes_raw: bool
-    """True if the handler needs more than the body: the record, or the context of the batch."""
-
-
-class _Job:
-    __slots__ = ("batch", "future", "payload", "record")
-
-    def __init__(self, record: Record, batch: _Batch, payload: Any, future: asyncio.Future[Any]) -> None:
-        self.record = record
-        self.batch = batch
-        self.payload = payload
-        self.future = future
-
-
-class _Batch(NamedTuple):
-    """A batch, as the processes know it."""
-
-    message: tuple[object, ...]
-    deadline: Deadline
-    timeout: float | None
-
-
 class ProcessPool:
     """The worker processes of one consumer, on one event loop.
 
@@ -93,7 +61,7 @@ class ProcessPool:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._spec = spec
-        self._queue: deque[_Job] = deque()
+        self._queue: deque[Job] = deque()
         self._slots: list[Slot] = []
         self._dying: set[Slot] = set()
         self._broken = ""
@@ -109,7 +77,7 @@ class ProcessPool:
 
     # --- For the batches.
 
-    def begin(self, shared: BatchContext[Any], timeout: float | None, *, keeps_values: bool) -> _Batch:
+    def begin(self, shared: BatchContext[Any], timeout: float | None, *, keeps_values: bool) -> PoolBatch:
         """Return a batch as the processes know it.
 
         Args:
@@ -121,9 +89,9 @@ class ProcessPool:
         self._restore()
         context = described(shared) if self._spec.takes_raw else None
         message = ("batch", context, os.environ.get("_X_AMZN_TRACE_ID"), keeps_values)
-        return _Batch(message, shared.deadline, timeout)
+        return PoolBatch(message, shared.deadline, timeout)
 
-    async def call(self, record: Record, batch: _Batch) -> Any:
+    async def call(self, record: Record, batch: PoolBatch) -> Any:
         """Run the handler for a record in a process, and return its value or its outcome.
 
         Raises:
@@ -134,7 +102,7 @@ class ProcessPool:
         if self._broken:
             raise WorkerProcessError(self._broken)
         payload = record.raw if self._spec.takes_raw else (record.message_id, record.body)
-        job = _Job(record, batch, payload, self._loop.create_future())
+        job = Job(record, batch, payload, self._loop.create_future())
         self._queue.append(job)
         if not self._is_feeding:
             self._is_feeding = True
@@ -149,10 +117,14 @@ class ProcessPool:
         return result
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes: those that run a record immediately, and the others after their lifespans, together."""
         self._is_closed = True
-        for slot in (*self._slots, *self._dying):
-            slot.close(is_busy=any(not job.future.done() for job in slot.jobs))
+        slots = [slot for slot in (*self._slots, *self._dying) if not slot.has_died]
+        for slot in slots:
+            slot.hang_up()
+        kills_at = time.monotonic() + RETIRE_SECONDS
+        for slot in sorted(slots, key=_is_idle):
+            slot.close(kills_at - time.monotonic() if _is_idle(slot) else 0.0)
         if self._look is not None:
             self._look.cancel()
 
@@ -171,6 +143,8 @@ class ProcessPool:
     def _feed(self) -> None:
         """Send records to the processes that have none."""
         self._is_feeding = False
+        if self._broken and not self._slots:
+            self._break(self._broken)  # records of a process that has just ended
         for slot in self._slots:
             if not self._queue:
                 break
@@ -189,10 +163,10 @@ class ProcessPool:
             stops_at = time.monotonic() + batch.deadline.stops_at - batch.deadline.clock()
             slot.start_frame(jobs, [job.payload for job in jobs], stops_at)
 
-    def _take_jobs(self, size: int) -> list[_Job]:
+    def _take_jobs(self, size: int) -> list[Job]:
         """Take the records of a frame: of one batch, and no more than an equal share for each process."""
         share = max(1, min(size, MOST_RECORDS, -(-len(self._queue) // len(self._slots))))
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         total_bytes = 0
         while self._queue and len(jobs) < share:
             job = self._queue[0]
@@ -215,7 +189,7 @@ class ProcessPool:
             slot.is_ready, self._early_deaths = True, 0
             self._feed()
         elif kind == "broken":
-            self._break(f"the worker process could not import the handler: {values[0]}")
+            self._could_not_start(slot, f"the worker process could not import the handler: {values[0]}")
         elif kind == "log":
             self._log(slot, *values)
         elif kind == "end":
@@ -229,7 +203,7 @@ class ProcessPool:
         self._take_done(slot)
         job = slot.jobs[position]
         if not job.future.done() and position != slot.target:  # pragma: no branch - at that moment
-            job.future.set_result(Failed(restored(*value)) if kind == "failed" else value)
+            job.future.set_result(Failed(restored(*value)) if kind == "failed" else restored_outcome(value))
 
     def _take_done(self, slot: Slot) -> None:
         """End the records that have returned None."""
@@ -270,13 +244,13 @@ class ProcessPool:
         slot.weighed_at = now
         return private_bytes(slot.pid) > self._memory_share
 
-    def _fail(self, jobs: Sequence[_Job], slot: Slot, how: str) -> None:
+    def _fail(self, jobs: Sequence[Job], slot: Slot, how: str) -> None:
         """Fail the records that have not ended."""
         for job in jobs:
             if not job.future.done():
                 job.future.set_result(Failed(error_of(slot.killed_for, how)))
 
-    def _requeue(self, jobs: Sequence[_Job]) -> None:
+    def _requeue(self, jobs: Sequence[Job]) -> None:
         self._queue.extendleft(job for job in reversed(jobs) if not job.future.done())
 
     # --- What takes long.
@@ -328,7 +302,7 @@ class ProcessPool:
         slot.kill(reason)
         self._replace(slot)
 
-    async def _withdraw(self, job: _Job) -> None:
+    async def _withdraw(self, job: Job) -> None:
         """Let a record not run any longer: end the process that may run it, and wait for its death."""
         for slot in (*self._slots, *self._dying):
             if job in slot.jobs:
@@ -369,11 +343,21 @@ class ProcessPool:
         self._requeue(jobs[begun:])
         if not slot.is_ready and not slot.killed_for:
             self._early_deaths += 1
-            if self._early_deaths >= _EARLY_DEATHS and not any(other.is_ready for other in self._slots):
-                self._break(f"the worker process ended while it started: {how}")
+            if self._early_deaths >= _EARLY_DEATHS:
+                self._could_not_start(slot, f"the worker process ended while it started: {how}")
         self._replace(slot)
         self._dying.discard(slot)
         self._feed()
+
+    def _could_not_start(self, slot: Slot, reason: str) -> None:
+        """Continue with the other processes, without a replacement until the next batch; give up if there is none."""
+        if not [other for other in self._slots if other is not slot]:
+            self._break(reason)
+        elif slot in self._slots:  # pragma: no branch - it may have been ended at this moment
+            logger.warning("%s; the batch continues with fewer processes", reason)
+            slot.killed_for = reason
+            self._slots.remove(slot)
+            self._dying.add(slot)
 
     def _break(self, reason: str) -> None:
         """Fail all records that wait: no process can run them."""
@@ -394,3 +378,8 @@ class ProcessPool:
                 target.handle(record)
         finally:
             RECORD_KEYS.reset(token)
+
+
+def _is_idle(slot: Slot) -> bool:
+    """Return whether a process runs no record whose outcome is expected."""
+    return all(job.future.done() for job in slot.jobs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -13,13 +14,15 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from fanfold._base.log import BatchLogger
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode, new_page
 
 _KILL_SECONDS: Final = 0.05
 """Time between SIGTERM and SIGKILL."""
 RETIRE_SECONDS: Final = 2.0
 """Time that a process has to end its lifespan."""
-_RECEIVE_BYTES: Final = 1 << 18
+_RECEIVE_BYTES: Final = 1 << 14
+"""Most bytes for a turn of the event loop: about 40 log records."""
 _PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[4:]; from fanfold._consumer.process_child import main; main(*sys.argv[1:4])"
 )
@@ -32,36 +35,41 @@ class Child:
     """A started process, before an event loop is attached to it."""
 
     def __init__(self) -> None:
-        self.socket, theirs = socket.socketpair()
-        life, self.life = os.pipe()
-        descriptor = new_page()
-        self.page = Page(descriptor)
-        passed = (theirs.fileno(), descriptor, life)
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            self.socket, their_socket = socket.socketpair()
+            ours.callback(self.socket.close)
+            theirs.callback(their_socket.close)
+            life, self.life = os.pipe()
+            ours.callback(os.close, self.life)
+            theirs.callback(os.close, life)
+            descriptor = new_page()
+            theirs.callback(os.close, descriptor)
+            self.page = Page(descriptor)
+            ours.callback(self.page.close)
+            passed = (their_socket.fileno(), descriptor, life)
             self.process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, "-c", _PROGRAM, *map(str, passed), *sys.path],
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 process_group=0,
             )
-        finally:
-            theirs.close()
-            os.close(life)
-            os.close(descriptor)
-        self.socket.settimeout(0)
+            self.socket.settimeout(0)
+            self._free = ours.pop_all()
+
+    def hang_up(self) -> None:
+        """Let the process end its lifespan and itself, once it has no records."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
     def close(self, grace_seconds: float = 0.0) -> None:
         """End the process, after a time in which it may end itself, and free what it used."""
-        if grace_seconds:
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                self.socket.shutdown(socket.SHUT_WR)
+        if grace_seconds > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(grace_seconds)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.socket.close()
-        os.close(self.life)
-        self.page.close()
+        self._free.close()
 
 
 class Owner(Protocol):
@@ -114,6 +122,7 @@ class Slot:
         self._owner = owner
         self._loop = loop
         self._messages = Messages()
+        self._logger = BatchLogger()  # it may be every message
         self._unsent = bytearray()
         self._ended: asyncio.Future[None] = loop.create_future()
         loop.add_reader(child.socket, self._receive)
@@ -180,16 +189,19 @@ class Slot:
     def retire(self) -> None:
         """Let a process that has no records end its lifespan and itself."""
         self.killed_for = "retired"
-        with contextlib.suppress(OSError):
-            self._child.socket.shutdown(socket.SHUT_WR)
+        self._child.hang_up()
         self._loop.call_later(RETIRE_SECONDS, self.kill_now)
 
-    def close(self, *, is_busy: bool) -> None:
-        """End the process, without notifying the owner: immediately, if it runs a record."""
+    def hang_up(self) -> None:
+        """Let the process end its lifespan and itself, without notifying the owner; ``close`` must follow."""
         if not self.has_died:
             self._detach()
             self._ended.set_result(None)
-            self._child.close(RETIRE_SECONDS if self.is_ready and not is_busy else 0.0)
+            self._child.hang_up()
+
+    def close(self, grace_seconds: float) -> None:
+        """End the process after ``hang_up``, and wait for its end: immediately, if it does not run or is not ready."""
+        self._child.close(grace_seconds if self.is_ready else 0.0)
 
     def _signal(self, number: signal.Signals) -> None:
         send = os.killpg if number is signal.SIGKILL else os.kill
@@ -210,22 +222,34 @@ class Slot:
             self._loop.remove_writer(self._child.socket)
 
     def _receive(self) -> None:
-        if not self._read():
+        """Take what has arrived, once a turn of the loop: a handler may log faster than log handlers write."""
+        data = self._arrived()
+        if data:
+            self._take(data)
+        elif data is not None:
             self._loop.remove_reader(self._child.socket)
             self.kill_now()  # it is ending, or a handler has closed its descriptors
             self._reap()
 
-    def _read(self) -> bool:
-        """Pass on what has arrived; return False at the end."""
+    def _arrived(self) -> bytes | None:
+        """Return what has arrived; empty at the end, and None if nothing has."""
         try:
-            while data := self._child.socket.recv(_RECEIVE_BYTES):
-                for message in self._messages.feed(data):
-                    self._owner.received(self, message)
+            return self._child.socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
-            return True
+            return None
         except OSError:
-            pass
-        return False
+            return b""
+
+    def _take(self, data: bytes) -> None:
+        for message in self._messages.feed(data):
+            self._pass_on(message)
+
+    def _pass_on(self, message: bytes) -> None:
+        """Notify the owner of a message. An error, such as one of a log filter, must not affect other messages."""
+        try:
+            self._owner.received(self, pickle.loads(message))  # noqa: S301 - from our own child
+        except Exception:  # a record whose outcome is lost fails at the end of its frame
+            self._logger.exception("a message of a worker process could not be read")
 
     def _reap(self) -> None:
         """Notice the death, once it has happened."""
@@ -235,7 +259,8 @@ class Slot:
             if self._pidfd is None:
                 self._loop.call_later(_POLL_SECONDS, self._reap)
             return
-        self._read()
+        while data := self._arrived():
+            self._take(data)
         self._detach()
         self._ended.set_result(None)
         self._owner.died(self, _words(self._child.process.returncode))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -13,8 +14,9 @@ from fanfold._base import aws_limits
 from fanfold._base.callables import is_coroutine_function
 from fanfold._consumer.binding import takes_only_body
 from fanfold._consumer.process_handlers import check_findable, register
+from fanfold._consumer.process_job import Spec
 from fanfold._consumer.process_limits import concurrent_processes
-from fanfold._consumer.process_pool import ProcessPool, Spec
+from fanfold._consumer.process_pool import ProcessPool
 from fanfold._consumer.process_slot import Child
 from fanfold._consumer.process_wire import MOST_RECORDS
 from fanfold._consumer.settings import AUTO, CONCURRENCY_VARIABLE, Settings, allowed_concurrency
@@ -69,7 +71,10 @@ class Processes:
         Not for SnapStart, whose snapshots contain one process, nor on Managed Instances, which fork this one.
         """
         if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start" and concurrent_processes() == 1:
-            self._started, self._started_by = [Child() for _ in range(self.count)], os.getpid()
+            self._started_by = os.getpid()
+            with contextlib.suppress(OSError):  # the first batch tries again, and says why it cannot
+                for _ in range(self.count):
+                    self._started.append(Child())
 
     def close(self) -> None:
         """End the processes that no batch has used."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
+from fanfold._base.import_string import last_line
+from fanfold._base.outcome import Failed, Outcome
 from fanfold.errors import WorkerProcessError
+
+UNSENT: Final = "the handler returned a value that cannot be sent to the consumer: {}"
+"""Message of the error for a value that cannot be pickled or loaded; ``{}`` is the reason."""
 
 
 def error_of(killed_for: str, how: str) -> BaseException:
@@ -24,6 +30,15 @@ def error_of(killed_for: str, how: str) -> BaseException:
     return WorkerProcessError(killed_for or f"the worker process ended while it ran the handler: {how}")
 
 
+def restored_outcome(pickled: bytes) -> Outcome:
+    """Return an outcome of a process, or that of a record whose value cannot be loaded."""
+    try:
+        outcome: Outcome = pickle.loads(pickled)  # noqa: S301 - from our own child
+    except BaseException as error:  # noqa: BLE001 - a value of the user's
+        return Failed(TypeError(UNSENT.format(last_line(error))))
+    return outcome
+
+
 def restored(pickled: bytes | None, text: str, stack: str) -> BaseException:
     """Return an error of a process, with its traceback as a note."""
     error: BaseException = WorkerProcessError(text)
@@ -32,7 +47,8 @@ def restored(pickled: bytes | None, text: str, stack: str) -> BaseException:
             error = pickle.loads(pickled)  # noqa: S301 - from our own child
         except BaseException:  # noqa: BLE001 - an error of the user's
             error = WorkerProcessError(text)
-    error.add_note(f"In the worker process:\n{stack}")
+    with contextlib.suppress(BaseException):  # an error of the user's with other notes
+        error.add_note(f"In the worker process:\n{stack}")
     return error
 
 

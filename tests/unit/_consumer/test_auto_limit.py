@@ -230,6 +230,18 @@ def test_a_drain_ends_if_its_records_are_abandoned():
     assert (limit.learned.base, limit.learned.drain) == (0.02, None)
 
 
+def test_a_drain_ends_if_its_records_hang():
+    """They stop no other record for more than 30 latencies, and the base stays."""
+    clock = Clock()
+    limit = draining(clock)
+    for _ in range(5):
+        assert limit.wait(5.02, 5) == 0.0
+        limit.started(5.02, 5)
+    assert limit.wait(5.6, 5) > 0
+    assert limit.wait(5.7, 5) == 0.0
+    assert (limit.learned.base, limit.learned.drain, limit.workers, limit.gates) == (0.02, None, 20, False)
+
+
 def test_a_drain_ends_if_its_records_fail():
     """There is no sample, so the base stays."""
     clock = Clock()

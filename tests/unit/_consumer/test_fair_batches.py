@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 
 import fanfold
 from batches import fifo_event, ids, kinds
-from fanfold import Done, Failed, Record
+from fanfold import Done, Failed, NotStarted, Record
+from fanfold.observers import BatchCallbacks
 from fanfold.testing import make_context, make_event, make_record
+
+
+class Silent:
+    """An observer of nothing: its handlers run on threads that tasks wait for."""
+
+    def batch_started(self, records: Any, batch: Any) -> BatchCallbacks:
+        return BatchCallbacks()
 
 
 def event_of(*tenants: str | None) -> dict[str, Any]:
@@ -154,6 +162,34 @@ def test_a_record_that_times_out_frees_the_place_of_its_tenant():
     result = handler.invoke(event_of("a", "a"), make_context(10))
     handler.close()
     assert kinds(result) == [Failed, Done]
+
+
+@pytest.mark.parametrize("settings", [{}, {"observers": [Silent()]}, {"chunk_size": 1}])
+def test_a_thread_that_still_runs_keeps_the_place_of_its_tenant(settings):
+    """Its record has timed out, and the records of another tenant go on."""
+    places, release = Places(), threading.Event()
+
+    def run(bodies: Any) -> None:
+        (body,) = bodies if isinstance(bodies, list) else (bodies,)
+        places.enter(body["tenant"])
+        release.wait(20 if body["n"] == 0 else 0.02)
+        places.leave(body["tenant"])
+
+    def plain(body: dict[str, Any]) -> None:
+        run(body)
+
+    def of_lists(bodies: list[dict[str, Any]]) -> None:
+        run(bodies)
+
+    handler = fanfold.consumer(concurrency=3, tenant_concurrency=1, timeout=0.1, **settings)(
+        of_lists if "chunk_size" in settings else plain
+    )
+    result = handler.invoke(event_of("a", "a", *"bbbbbbbbbb"), make_context(10))
+    most = dict(places.most)
+    release.set()
+    handler.close()
+    assert most == {"a": 1, "b": 1}
+    assert kinds(result)[:2] == [Failed, NotStarted]
 
 
 def test_lists_are_cut_within_a_tenant():
