@@ -100,7 +100,7 @@ def test_a_run_of_a_state_machine_is_drawn_like_any_other():
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[]", b"{}", b"7"])
-async def test_a_damaged_reason_does_not_hide_the_run(content: bytes):
+async def test_a_run_with_a_damaged_reason_is_shown(content: bytes):
     """The page names the object."""
     bench = await ended(Bench(job_of(on_bad_row="collect", max_bad_rows=0), a_csv=b"a,b\n1,2\n3\n"))
     await bench.plain.put_result("runs/run/0/fold-failure.json", content)

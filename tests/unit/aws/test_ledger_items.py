@@ -65,7 +65,7 @@ def test_a_run_at_a_time_of_no_calendar_is_refused(name: str, moment: str):
         run_of(STATE | run_item(RUN) | {name: {"N": moment}})
 
 
-async def test_a_run_that_cannot_be_read_does_not_hide_the_others(caplog):
+async def test_a_run_that_cannot_be_read_is_left_out_of_the_list(caplog):
     """A warning names it."""
     good = STATE | run_item(RUN)
     pages = iter([[good, STATE | {"run": {"S": "odd"}}, good | {"created_at": {"N": "1E+20"}}]])

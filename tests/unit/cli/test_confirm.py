@@ -55,7 +55,7 @@ class Interrupted(Terminal):
 
 
 def test_ctrl_c_ends_the_question_also_inside_an_event_loop(monkeypatch):
-    """The loop's handler of the signal would cancel its task only after the answer."""
+    """The loop's handler of the signal would cancel its task only after the reply."""
     screen(monkeypatch, Interrupted("y\n"))
 
     async def ask() -> None:
