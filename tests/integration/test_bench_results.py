@@ -18,7 +18,7 @@ def run(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedPro
     return done
 
 
-def words(text: str) -> str:
+def normalized(text: str) -> str:
     return " ".join(text.split())
 
 
@@ -43,10 +43,10 @@ def test_the_mode_of_the_mapping_and_the_kind_of_function_change_the_estimate(tm
 
 def test_an_estimate_in_words_states_its_assumptions(tmp_path: Path):
     """The price of instances, and the time of quiet tenants."""
-    output = words(run(tmp_path, "estimate", str(RESULT), "--processes", "16", "--noisy-share", "0.9").stdout)
+    output = normalized(run(tmp_path, "estimate", str(RESULT), "--processes", "16", "--noisy-share", "0.9").stdout)
     assert "without the instances, whose price is set with --hourly-price" in output
     assert "fair queue: messages of all but the tenant that has sent 90% of the backlog take" in output
-    priced = words(run(tmp_path, "estimate", str(RESULT), "--processes", "16", "--hourly-price", "2.5").stdout)
+    priced = normalized(run(tmp_path, "estimate", str(RESULT), "--processes", "16", "--hourly-price", "2.5").stdout)
     assert "with instances for $2.5 per hour" in priced
 
 
@@ -56,7 +56,7 @@ def test_an_estimate_of_one_record_is_readable_at_80_columns(tmp_path: Path):
     assert all(len(line) <= 80 for line in output.splitlines())
     assert output.startswith("1 record with ")
     assert " in 1 invocation, at most 1 concurrently" in output
-    assert "SQS under $0.000001 for bodies" in words(output)
+    assert "SQS under $0.000001 for bodies" in normalized(output)
 
 
 @pytest.mark.parametrize(
