@@ -72,7 +72,7 @@ class Processes:
         """
         if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start" and concurrent_processes() == 1:
             self._started_by = os.getpid()
-            with contextlib.suppress(OSError):  # the first batch tries again, and says why it cannot
+            with contextlib.suppress(OSError):  # the first batch tries again, and logs why it cannot
                 for _ in range(self.count):
                     self._started.append(Child())
 
