@@ -1,4 +1,4 @@
-"""What a consumer and its worker processes agree on: the handler, a batch, and a record on its way."""
+"""The common terms of a consumer and its worker processes: the handler, a batch, and a record on its way."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Queue:
     receives_dead_letters: bool = False
     """True if a resource of the template uses it as a dead-letter queue."""
     open_grants: tuple[Grant, ...] = ()
-    """The permissions of the queue's policies for principals that are not AWS services: a function's role may be one."""
+    """The permissions of the queue's policies for principals other than AWS services, such as a function's role."""
     senders: tuple[Sender, ...] = ()
     """The resources of the template through which AWS services send to it."""
 
