@@ -44,6 +44,6 @@ def test_the_alarms_and_the_table_use_existing_metrics(written: dict):
     ]  # fmt: skip
     assert set(re.findall(r"MetricName: (\w+)", ALARMS)) <= set(units)
     alarms = yaml.safe_load(ALARMS)["Resources"]
-    assert alarms["BatchesAreCutOff"]["Properties"]["Namespace"] == directive["Namespace"]
-    assert alarms["BatchesAreCutOff"]["Properties"]["Dimensions"] == [{"Name": "service", "Value": "orders"}]
+    assert alarms["RecordsNotStarted"]["Properties"]["Namespace"] == directive["Namespace"]
+    assert alarms["RecordsNotStarted"]["Properties"]["Dimensions"] == [{"Name": "service", "Value": "orders"}]
     assert directive["Dimensions"] == [["service"]]

@@ -159,7 +159,7 @@ def test_idempotent_function_works_inside_a_consumer_of_a_def_handler():
     """The body is passed by keyword, as it requires; a repeated call returns the stored result."""
     ran, config = [], IdempotencyConfig(event_key_jmespath="id")
 
-    @fanfold.consumer
+    @fanfold.consumer(concurrency=1)  # the first call configures Powertools' store, which is not safe for threads
     @idempotent_function(data_keyword_argument="order", config=config, persistence_store=InProcess())
     def handler(order: dict) -> str:
         ran.append(order["id"])

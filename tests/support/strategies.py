@@ -81,8 +81,9 @@ def jsonl_objects(draw: st.DrawFn, *, max_rows: int = 6) -> bytes:
 
 @st.composite
 def text_objects(draw: st.DrawFn, *, max_rows: int = 6) -> bytes:
-    """Text objects; empty lines count."""
-    return draw(joined(draw(st.lists(TEXTS, min_size=1, max_size=max_rows))))
+    """Text objects; empty lines count. None has CR alone as its only line end, which is refused."""
+    lines = joined(draw(st.lists(TEXTS, min_size=1, max_size=max_rows)))
+    return draw(lines.filter(lambda data: b"\n" in data or b"\r" not in data))
 
 
 def names() -> st.SearchStrategy[str]:

@@ -22,9 +22,14 @@ class OverloadedError(Exception):
 
 
 class Meter:
-    """Counts the records in flight; each waits until as many run as the test expects."""
+    """Counts the records in flight.
 
-    def __init__(self) -> None:
+    Args:
+        expected: Number of records in flight that later records wait for, once as many have ended.
+    """
+
+    def __init__(self, expected: int = 0) -> None:
+        self.expected = expected
         self.running: list[str] = []
         self.seen: list[int] = []
         self.lock = threading.Lock()
@@ -38,22 +43,33 @@ class Meter:
         with self.lock:
             self.running.remove(record.message_id)
 
+    @property
+    def waits(self) -> bool:
+        """True while a record must not end."""
+        return len(self.seen) - len(self.running) >= self.expected > max(self.seen)
+
     async def handle(self, record: Record) -> None:
         self.enter(record)
         await asyncio.sleep(0.001)
+        while self.waits:  # noqa: ASYNC110 - for other records
+            await asyncio.sleep(0.001)
         self.leave(record)
 
     def handle_here(self, record: Record) -> None:
         self.enter(record)
         threading.Event().wait(0.001)
+        while self.waits:
+            threading.Event().wait(0.001)
         self.leave(record)
 
 
-def run_both(event: Any, create: Callable[[], ScriptedLimit], **options: Any) -> list[tuple[BatchResult, Meter]]:
+def run_both(
+    event: Any, create: Callable[[], ScriptedLimit], expected: int = 0, **options: Any
+) -> list[tuple[BatchResult, Meter]]:
     """Process a batch with an async handler, and on threads."""
     results = []
     for on_threads in (False, True):
-        meter = Meter()
+        meter = Meter(expected)
         on_thread = meter.handle_here if on_threads else None
         results.append((asyncio.run(run(event, create(), meter.handle, on_thread=on_thread, **options)), meter))
     return results
@@ -68,7 +84,7 @@ def test_a_batch_has_no_more_workers_than_the_limit():
 
 def test_more_records_run_when_the_limit_rises():
     """Workers start while the batch runs."""
-    for result, meter in run_both(make_event(*range(40)), lambda: ScriptedLimit(1, *range(2, 9))):
+    for result, meter in run_both(make_event(*range(40)), lambda: ScriptedLimit(1, *range(2, 9)), 8):
         assert kinds(result) == [Done] * 40
         assert max(meter.seen) == 8
 
@@ -82,7 +98,7 @@ def test_fewer_records_run_when_the_limit_falls():
 
 def test_more_records_run_when_a_coroutine_that_a_def_handler_returned_has_ended():
     """Its record ends with it, not with the call of the handler."""
-    meter = Meter()
+    meter = Meter(expected=8)
     limit = ScriptedLimit(1, *range(2, 9))
     result = asyncio.run(run(make_event(*range(40)), limit, meter.handle, on_thread=meter.handle))
     assert kinds(result) == [Done] * 40
