@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import anyio
 import pytest
 
-from fanfold._ports.queue import Message, Queue, Received
+from fanfold._ports.queue import Message, Queue, QueueCounts, Received
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import config_of
 from fanfold.aws.sqs import SqsQueue
@@ -92,6 +92,16 @@ async def test_attributes_are_received_unchanged(queue):
     await queue.send([Message("body", attributes)])
     [received] = await queue.receive(wait_seconds=2)
     assert received.attributes == attributes
+
+
+async def test_messages_that_wait_and_those_in_flight_are_counted(queue):
+    """A deleted message is neither."""
+    await queue.send([Message("one"), Message("two"), Message("three")])
+    assert await queue.counts() == QueueCounts(waiting=3, in_flight=0)
+    [received] = await queue.receive(max_messages=1, wait_seconds=2)
+    assert await queue.counts() == QueueCounts(waiting=2, in_flight=1)
+    await queue.delete([received.receipt_handle])
+    assert await queue.counts() == QueueCounts(waiting=2, in_flight=0)
 
 
 async def test_a_message_without_attributes_has_none(queue):

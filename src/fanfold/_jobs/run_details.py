@@ -63,8 +63,6 @@ class RunDetails:
     """Segments that failed permanently."""
     failing: int
     """Segments that have not ended, and of which a delivery failed."""
-    in_flight: int | None
-    """Segments that are being processed; None if unknown: the ledger does not record starts."""
     deliveries: int
     """Deliveries of segments, those of earlier generations included."""
     retries: int
@@ -173,7 +171,6 @@ def _details(run: Run, now: float, ends: Ends, attempts: Attempts, *, is_enqueue
         done=tally.done,
         failed=len(failed),
         failing=len(failing),
-        in_flight=None,
         deliveries=deliveries.total,
         retries=deliveries.retries,
         duplicates=tally.duplicates,

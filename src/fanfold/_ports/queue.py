@@ -60,6 +60,16 @@ class Received:
     """String message attributes."""
 
 
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Numbers of messages of a queue; approximate on AWS."""
+
+    waiting: int
+    """Messages that may be received now, or after their delay."""
+    in_flight: int
+    """Messages that were received, and are neither deleted nor visible again."""
+
+
 class Queue(Protocol):
     """A queue of messages, delivered at least once."""
 
@@ -81,6 +91,10 @@ class Queue(Protocol):
 
         Deleting a message that no longer exists is not an error.
         """
+        ...
+
+    async def counts(self) -> QueueCounts:
+        """Return how many messages wait, and how many are in flight."""
         ...
 
 

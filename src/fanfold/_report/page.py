@@ -16,6 +16,7 @@ from fanfold._base.readable import duration_text, ranges_text
 from fanfold._jobs.failure_groups import FailureGroup
 from fanfold._jobs.masking import masked
 from fanfold._jobs.run_details import RunDetails
+from fanfold._ports.queue import QueueCounts
 from fanfold._ports.run import Run, RunState
 from fanfold._report import standouts as standouts_
 from fanfold._report.charts import Chart, Tick, TimeAxis
@@ -48,6 +49,8 @@ class RunPage:
     """Memory of the segment function, for the estimated cost."""
     retry: str = "fanfold redrive {run}"
     """Command that retries the failed segments; ``--only`` is added to it."""
+    queue: QueueCounts | None = None
+    """Messages of the work queue, which all runs share; None if they are unknown, or the run has ended."""
     inline: bool = False
     """True for a run in one process, which has no logs in CloudWatch and no cost on AWS."""
 
@@ -162,8 +165,8 @@ def _tiles(source: RunPage) -> dict[str, str]:
     tiles = {"segments": f"{details.total:,}", "done": f"{details.done:,}", "failed": f"{details.failed:,}"}
     if details.failing:
         tiles["failing now"] = f"{details.failing:,}"
-    if details.in_flight is not None and not source.run.ended:
-        tiles["in flight"] = f"{details.in_flight:,}"
+    if source.queue is not None:
+        tiles["messages in flight"] = f"{source.queue.in_flight:,}"
     if details.missing and not source.run.ended:
         tiles["not ended"] = f"{details.missing:,}"
     if details.rate and not source.run.ended:

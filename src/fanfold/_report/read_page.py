@@ -10,6 +10,7 @@ import anyio
 
 from fanfold._jobs.run_details import read_details
 from fanfold._ports.backend import Backend
+from fanfold._ports.queue import QueueCounts
 from fanfold._ports.run import Run, RunState
 from fanfold._report.cost import DEFAULT_MEMORY_MB
 from fanfold._report.failures import time_text
@@ -35,7 +36,17 @@ async def read_page(run_id: str, backend: Backend, *, memory_mb: int = DEFAULT_M
     """
     run = await existing_run(run_id, backend)
     details = await read_details(run, backend)
-    return RunPage(details, await fold_failure(run, backend), memory_mb)
+    return RunPage(details, await fold_failure(run, backend), memory_mb, queue=await _queue_of(run, backend))
+
+
+async def _queue_of(run: Run, backend: Backend) -> QueueCounts | None:
+    """Return the numbers of messages while a run is in progress; None without the permission to read them."""
+    if run.ended:
+        return None
+    try:
+        return await backend.work_queue.counts()
+    except FanfoldError:
+        return None
 
 
 async def watch_pages(run_id: str, backend: Backend, *, within_seconds: float) -> AsyncIterator[RunPage]:

@@ -15,7 +15,7 @@ from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold._base.ordering import group_of
 from fanfold._base.record import Record
 from fanfold._ports.payload_pointers import SIZE_ATTRIBUTES
-from fanfold._ports.queue import Message, Received, Refusal
+from fanfold._ports.queue import Message, QueueCounts, Received, Refusal
 from fanfold.aws.clients import client_of
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_transient, map_errors
@@ -32,11 +32,8 @@ _SETTLING: Final[dict[str, Any]] = {
     "read_timeout": 10,
     "retries": {"mode": "standard", "max_attempts": 3},
 }
-_COUNTS: Final = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
+_WAITING: Final = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed")
+_IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
 _ARN_PARTS: Final = 6
 _MAX_ATTRIBUTES: Final = 10
 _NOT_SENDABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -220,10 +217,18 @@ class SqsQueue:
 
     async def count(self) -> int:
         """Return the approximate number of messages in the queue, including those in flight and delayed."""
+        counts = await self.counts()
+        return counts.waiting + counts.in_flight
+
+    async def counts(self) -> QueueCounts:
+        """Return the approximate numbers of messages that wait, delayed ones included, and that are in flight."""
+        names = [*_WAITING, _IN_FLIGHT]
         response = await self._call(
-            "get_queue_attributes", f"queue {self.url}", QueueUrl=self.url, AttributeNames=list(_COUNTS)
+            "get_queue_attributes", f"queue {self.url}", QueueUrl=self.url, AttributeNames=names
         )
-        return sum(int(response.get("Attributes", {}).get(name, 0)) for name in _COUNTS)
+        attributes = response.get("Attributes", {})
+        waiting = sum(int(attributes.get(name, 0)) for name in _WAITING)
+        return QueueCounts(waiting, int(attributes.get(_IN_FLIGHT, 0)))
 
     async def _call(self, operation: str, resource: str, **arguments: Any) -> Mapping[str, Any]:
         """Call an operation of SQS; error messages start with ``resource``."""

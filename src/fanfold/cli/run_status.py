@@ -68,6 +68,11 @@ def _bar(details: RunDetails) -> RenderableType:
 def _rows(source: RunPage) -> Iterator[tuple[str, RenderableType]]:
     details, run = source.details, source.run
     yield "segments", _counts(details)
+    if source.queue is not None:
+        yield (
+            "queue",
+            f"about {source.queue.in_flight:,} messages in flight, {source.queue.waiting:,} waiting, of all runs",
+        )
     if not run.ended and details.rate:
         left = source.seconds_left
         yield "rate", rate_text(details.rate) + ("" if left is None else f", about {duration_text(left)} left")
@@ -90,7 +95,6 @@ def _rows(source: RunPage) -> Iterator[tuple[str, RenderableType]]:
 def _counts(details: RunDetails) -> str:
     counts = {
         "done": details.done,
-        "in flight": details.in_flight,
         "failing": details.failing,
         "failed": details.failed,
         "not ended": details.missing,

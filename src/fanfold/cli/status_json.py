@@ -12,7 +12,7 @@ from fanfold._jobs.masking import masked
 from fanfold._jobs.run_details import RunDetails
 from fanfold._report.page import RunPage
 
-_REPORT = ("total", "is_enqueued", "is_exact", "done", "failing", "missing", "in_flight", "deliveries", "retries",
+_REPORT = ("total", "is_enqueued", "is_exact", "done", "failing", "missing", "deliveries", "retries",
            "failed_attempts", "duplicates", "continued", "most_parts", "bad_rows", "rate", "estimated_end",
            "elapsed")  # fmt: skip
 
@@ -32,6 +32,7 @@ def status_json(source: RunPage) -> Iterator[str]:
         "created_at": run.created_at,
         "ended_at": run.ended_at,
         "report": _report(details),
+        "queue": None if source.queue is None else asdict(source.queue),
         "failing_now": [_group(group) for group in details.failing_now],
         "failed_groups": [_group(group) for group in details.failed_groups],
     }

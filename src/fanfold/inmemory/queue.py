@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 
 from fanfold._base import aws_limits
-from fanfold._ports.queue import Message, Received, Refusal
+from fanfold._ports.queue import Message, QueueCounts, Received, Refusal
 from fanfold.errors import ServiceError
 from fanfold.inmemory.fair_order import FairOrder
 
@@ -152,6 +152,12 @@ class InMemoryQueue:
         return list(self._messages.values())
 
     # The ``Queue`` port.
+
+    async def counts(self) -> QueueCounts:
+        """Return how many messages wait, and how many are in flight."""
+        now = self._clock()
+        in_flight = sum(bool(message.handle) and message.visible_at > now for message in self._messages.values())
+        return QueueCounts(len(self._messages) - in_flight, in_flight)
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send 1 to 10 messages of at most 1 MiB in total; no entry is refused on its own."""

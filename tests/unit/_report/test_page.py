@@ -160,7 +160,7 @@ async def test_what_a_picture_cannot_show_is_noted():
     spread = Spread(100, 1, 2, 2, 50, {7: 50})
     run = replace(details.run, state=RunState.FOLDING, ended_at=None, params={"text": "x" * 5_000})
     unreadable = [Unreadable("key", "no JSON")]
-    odd = replace(details, run=run, items=spread, bad_rows=3, unreadable=unreadable, is_exact=False, in_flight=4)
+    odd = replace(details, run=run, items=spread, bad_rows=3, unreadable=unreadable, is_exact=False)
     text = checked(page(RunPage(replace(odd, failed_attempts=2_000_000)))).text
     assert "The pictures show 0 of 2,000,000 failed attempts." in text
     assert "x …" in text

@@ -8,9 +8,11 @@ import pytest
 
 from drawn_runs import DrawnRun
 from fanfold import Job, Ranges, S3Lines, inmemory
+from fanfold._ports.queue import Message, QueueCounts
 from fanfold._ports.run import RunState
 from fanfold._report.read_page import fold_failure, read_page, watch_pages
-from fanfold.errors import FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.inmemory import InMemoryQueue
 from fanfold.testing import make_context
 from harness import Bench, ended
 from idempotent import opening
@@ -54,13 +56,28 @@ async def test_a_run_is_watched_until_it_has_ended():
     """The last page is that of its end."""
     backend = await DrawnRun(5, state=RunState.RUNNING).backend()
 
+    await backend.work_queue.send([Message("segment")])
+
     async def ends_meanwhile(_: float) -> None:
         fence = await backend.ledger.claim("r-1", now=0.0, lease_seconds=60)
         assert fence is not None
         await backend.ledger.finish("r-1", fence=fence, state=RunState.SUCCEEDED, output="o", ended_at=9.0, failed=0)
 
     pages = watch_pages("r-1", replace(backend, sleep=ends_meanwhile), within_seconds=60)
-    assert [source.run.state async for source in pages] == [RunState.RUNNING, RunState.SUCCEEDED]
+    seen = [(source.run.state, source.queue) async for source in pages]
+    assert seen == [(RunState.RUNNING, QueueCounts(1, 0)), (RunState.SUCCEEDED, None)]
+
+
+async def test_a_queue_that_may_not_be_read_is_left_out():
+    """The ledger is enough for the status."""
+    backend = await DrawnRun(5, state=RunState.RUNNING).backend()
+
+    class Denied(InMemoryQueue):
+        async def counts(self) -> QueueCounts:
+            raise ConfigurationError("queue: access denied")
+
+    source = await read_page("r-1", replace(backend, work_queue=Denied()))
+    assert source.queue is None
 
 
 async def test_a_run_that_does_not_end_in_time_continues():

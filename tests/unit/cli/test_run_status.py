@@ -8,6 +8,7 @@ from rich.console import Console
 
 from drawn_runs import DrawnRun, details_of
 from fanfold._jobs.run_details import Spread
+from fanfold._ports.queue import QueueCounts
 from fanfold._ports.run import RunState, Unreadable
 from fanfold._report.page import RunPage, page
 from fanfold.cli.run_status import LINE_SECONDS, StatusLines, progress_of, status_line, status_view
@@ -30,7 +31,8 @@ async def test_what_fails_now_is_shown_with_its_place_and_attempt():
     """Before any segment has failed permanently."""
     failing = dict.fromkeys((2, 3, 4, 5, 6, 9), KEY_ERROR)
     details = await details_of(DrawnRun(20, failing=failing, state=RunState.RUNNING, hops={7: 3}))
-    text = shown(RunPage(replace(details, total=24)))
+    text = shown(RunPage(replace(details, total=24), queue=QueueCounts(4, 10)))
+    assert "queue        about 10 messages in flight, 4 waiting, of all runs" in text
     assert "run r-1 of delays: RUNNING for 4.0 s" in text
     assert "segments ended" in text
     assert "14/24" in text
