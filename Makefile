@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
 # Test processes. On two cores, two more use the time that the others wait.
-WORKERS ?= 6
+WORKERS ?= 4
 # Many tests of the inner loop wait: four processes keep two cores busy.
 INNER_WORKERS ?= 4
 INNER_LOOP = --dist worksteal -m "not stack and not slow" --hypothesis-profile=inner

@@ -24,6 +24,15 @@ WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra msgsp
 # Tests that need extras, and tests that read src/ or build from it.
 NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
+	--ignore=tests/faults/test_process_kills.py --ignore=tests/faults/test_tampered_ledger.py
+	--ignore=tests/unit/_base/test_aws_limits.py --ignore=tests/unit/_consumer/test_process_pool.py
+	--ignore=tests/unit/_consumer/test_processes.py --ignore=tests/unit/_jobs/test_inline_runs.py
+	--ignore=tests/unit/_jobs/test_run_details.py --ignore=tests/unit/_jobs/test_run_logs.py
+	--ignore=tests/unit/aws/test_resend.py --ignore=tests/unit/bench/test_report.py --ignore=tests/unit/check
+	--ignore=tests/unit/cli/test_confirm.py --ignore=tests/unit/cli/test_redrive.py
+	--ignore=tests/unit/test_otel_metrics.py --ignore=tests/unit/_consumer/test_auto_batches.py
+	--ignore=tests/unit/_consumer/test_fair_batches.py --ignore=tests/unit/_replay/test_replayed_handler.py
+	--ignore=tests/unit/_replay/test_switches_and_outages.py --ignore=tests/properties/test_auto_properties.py
 	--ignore=tests/unit/sources/test_s3_inventory.py --ignore=tests/unit/sources/test_s3_parquet.py
 	--ignore=tests/unit/sources/test_s3_parquet_refusals.py --ignore=tests/unit/_jobs/test_empty_runs.py
 	--ignore=tests/unit/cli/test_run_status.py --ignore=tests/unit/_report/test_page.py --ignore=tests/unit/_report/test_serve.py
