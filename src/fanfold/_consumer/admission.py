@@ -201,9 +201,7 @@ class Admission:
             held = self.held_for_memory
             return self.wait(now, self.slots.records_in_flight), self.held_for_memory - held
 
-    def record_ended(self, started_at: float, now: float, value: object, running: int) -> bool:
-        """Notify the adaptive limit; return whether more workers may start, for which ``Slots.fill`` must be called."""
-        if self.adaptive is None or not self.adaptive.ended(started_at, now, value, running):
-            return False
+    def limit_changed(self) -> bool:
+        """Let the next start ask; return whether more workers may start, for which ``Slots.fill`` must be called."""
         self.free_until = -math.inf  # the next start asks: workers may have to leave, or to wait
         return self.slots.have_room

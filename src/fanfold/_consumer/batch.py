@@ -168,8 +168,6 @@ class Batch:
         """Number of calls of the handler that run."""
         raise NotImplementedError
 
-    # --- What a worker is, for the subclasses.
-
     def _has_lanes(self) -> bool:
         """Return whether there may be records that no worker has taken."""
         raise NotImplementedError
@@ -185,8 +183,6 @@ class Batch:
     def _cancel_each_worker(self) -> None:
         """Cancel what the workers do."""
         raise NotImplementedError
-
-    # --- The life of a batch.
 
     async def run(self) -> None:
         """Process the batch on the caller's event loop until every record has ended or the response is due.
@@ -364,8 +360,11 @@ class Batch:
         """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
         if self._tenants is not None and not issubclass(type(value), StillRunningError):  # a thread keeps its place
             self._tenants.ended(unit)
+        if (adaptive := self._admission.adaptive) is None:
+            return False
         running = self._running_with_this_one() + self._admission.slots.workers_of_others(self)
-        return self._admission.record_ended(started_at, self._deadline.clock(), value, running)
+        changed = adaptive.ended(started_at, self._deadline.clock(), value, running)
+        return changed and self._admission.limit_changed()
 
     def _running_with_this_one(self) -> int:
         """Return the calls of the handler that run, and one that has just ended; at most the workers."""
