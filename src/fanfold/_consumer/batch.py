@@ -362,7 +362,8 @@ class Batch:
             self._tenants.ended(unit)
         if (adaptive := self._admission.adaptive) is None:
             return False
-        running = self._running_with_this_one() + self._admission.slots.workers_of_others(self)
+        slots = self._admission.slots
+        running = self._running_with_this_one() + (slots.workers_of_others(self) if slots.are_shared else 0)
         changed = adaptive.ended(started_at, self._deadline.clock(), value, running)
         return changed and self._admission.limit_changed()
 

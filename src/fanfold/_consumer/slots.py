@@ -68,6 +68,8 @@ class Slots:
         """The batches that run, and their workers."""
         self._used = 0
         """Workers of all batches."""
+        self.are_shared: bool = False
+        """True if several batches run."""
         self._waiting: deque[SharesSlots] = deque()
         self._starting: dict[SharesSlots, int] = {}
         """Batches with workers that are about to start, and their number."""
@@ -89,7 +91,7 @@ class Slots:
 
     def workers_of_others(self, batch: SharesSlots) -> int:
         """Return the number of workers of other batches."""
-        return 0 if len(self._taken) <= 1 else self._used - self._taken.get(batch, 0)
+        return self._used - self._taken.get(batch, 0)
 
     def is_waiting(self, batch: SharesSlots) -> bool:
         """Return whether a batch waits for a slot, or for the start of a worker in one; call this with ``lock``."""
@@ -103,12 +105,14 @@ class Slots:
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch, as many as there are free slots; it waits for the others."""
         self._taken[batch] = 0
+        self.are_shared = len(self._taken) > 1
         self.want(batch)
 
     def leave(self, batch: SharesSlots) -> None:
         """Free the slots of a batch, those of abandoned workers included."""
         with self.lock:
             self._used -= self._taken.pop(batch, 0)
+            self.are_shared = len(self._taken) > 1
             self._stop_waiting(batch)
         self.fill()
 

@@ -228,7 +228,8 @@ async def test_records_of_a_process_that_ends_when_no_other_can_be_started_fail(
     await asyncio.sleep(0)
     pool._feed()
     monkeypatch.setattr(sys, "executable", "/missing/python")
-    slot.page.run(slot.frame, 0, time.monotonic())
+    while not slot.begun:
+        await asyncio.sleep(0.001)
     pool._kill(slot, "odd")
     errors = await asyncio.gather(*calls, return_exceptions=True)
     assert str(errors[0]) == "odd"
