@@ -228,7 +228,7 @@ async def test_records_of_a_process_that_ends_when_no_other_can_be_started_fail(
     await asyncio.sleep(0)
     pool._feed()
     monkeypatch.setattr(sys, "executable", "/missing/python")
-    while not slot.begun:
+    while not slot.begun:  # noqa: ASYNC110 - the process starts the record
         await asyncio.sleep(0.001)
     pool._kill(slot, "odd")
     errors = await asyncio.gather(*calls, return_exceptions=True)
