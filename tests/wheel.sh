@@ -26,7 +26,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
 	--ignore=tests/faults/test_process_kills.py --ignore=tests/faults/test_tampered_ledger.py
 	--ignore=tests/unit/_base/test_aws_limits.py --ignore=tests/unit/_consumer/test_process_pool.py
-	--ignore=tests/unit/_consumer/test_processes.py --ignore=tests/unit/_jobs/test_inline_runs.py
+	--ignore=tests/unit/_consumer/test_processes.py --ignore=tests/unit/_consumer/test_process_settings.py --ignore=tests/unit/_jobs/test_inline_runs.py
 	--ignore=tests/unit/_jobs/test_run_details.py --ignore=tests/unit/_jobs/test_run_logs.py
 	--ignore=tests/unit/aws/test_resend.py --ignore=tests/unit/bench/test_report.py --ignore=tests/unit/check
 	--ignore=tests/unit/cli/test_confirm.py --ignore=tests/unit/cli/test_redrive.py
