@@ -378,7 +378,7 @@ class Batch:
         """
         seconds, held = self._admission.ask(now)
         self.held_for_memory += held
-        if now + seconds >= self._stops_at and self._admission.holding is not None:
+        if seconds and now + seconds >= self._stops_at and self._admission.holding is not None:
             self._refusal = self._admission.holding, now + seconds
         return seconds
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -150,6 +151,21 @@ def test_records_in_flight_end_when_the_others_may_not_start():
     result = asyncio.run(run(make_event(1, 2), limit, handler, settler=settler, deadline=deadline))
     assert kinds(result) == [Done, NotStarted]
     assert set(settler.visibility_changes) == {"message-1"}
+
+
+def test_messages_are_not_delayed_for_a_pause_that_is_over_when_no_more_records_start():
+    """A delay of 0 would use up their receives immediately."""
+    settler, deadline = AcceptingAll(), Deadline(time.monotonic() + 5, 4.7)  # records start for 0.3 seconds
+    limit = ScriptedLimit(1, held_until=deadline.clock() + 0.01)
+
+    async def handler(record: Record) -> None:
+        limit.next = [1]  # the next start asks
+        while deadline.clock() < deadline.stops_at:  # noqa: ASYNC110 - until no more records start
+            await asyncio.sleep(0.001)
+
+    result = asyncio.run(run(make_event(1, 2), limit, handler, settler=settler, deadline=deadline))
+    assert kinds(result) == [Done, NotStarted]
+    assert not settler.visibility_changes
 
 
 @pytest.mark.parametrize(("backoff", "expected"), [(None, 7), (STEADY, 10)])
