@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from fanfold._base.threads import Threads
 from fanfold._consumer.settings import Settings
@@ -16,6 +17,7 @@ from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Admission
+    from fanfold._consumer.breakers import Breakers
     from fanfold._consumer.process_pool import ProcessPool
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.idempotency import EntryStore
@@ -24,6 +26,10 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._ports.stores import Store
 
 T = TypeVar("T")
+
+OpenOnce: TypeAlias = Callable[
+    [Callable[[], AbstractAsyncContextManager[Any]], "str | None"], Callable[[], Awaitable[Any]]
+]
 
 
 class RunningBatch(Protocol):
@@ -50,6 +56,7 @@ class ExecutionEnvironment:
         settler: OpenSettler,
         payloads: Callable[[], Awaitable[Store]],
         entries: Callable[[], Awaitable[EntryStore]],
+        open_once: OpenOnce,
     ) -> None:
         self.state = state
         """The value that the lifespan yielded; None without a lifespan."""
@@ -63,6 +70,10 @@ class ExecutionEnvironment:
         """Returns the store of large payloads, which the first call opens."""
         self.entries = entries
         """Returns the store of idempotency entries, which the first call opens."""
+        self.open_once = open_once
+        """Returns a function that opens a resource at its first call, and returns it at every call."""
+        self.breakers: Breakers | None = None
+        """The breakers of the consumer; None until the first batch, and without any."""
         self.pool: ProcessPool | None = None
         """The worker processes; None until the first batch starts them."""
         self._batches: list[RunningBatch] = []
@@ -78,6 +89,11 @@ class ExecutionEnvironment:
         """Return the worker processes of the consumer; the first batch starts them."""
         self.pool = self.pool or create()
         return self.pool
+
+    def keep_breakers(self, create: Callable[[], Breakers]) -> Breakers:
+        """Return the breakers of the consumer; the first batch creates them."""
+        self.breakers = self.breakers or create()
+        return self.breakers
 
     def close(self) -> None:
         """End the worker processes."""
@@ -113,7 +129,8 @@ async def open_environment(
         entries = _OpenOnce(stack, threads, lambda: _open_entries(settings), _entries_adapter(settings))
         lifespan = settings.lifespan if settings.processes is None else None  # each process enters it
         state = None if lifespan is None else await stack.enter_async_context(lifespan())
-        environment = ExecutionEnvironment(state, threads, settler, payloads, entries)
+        open_once = functools.partial(_OpenOnce[Any], stack, threads)
+        environment = ExecutionEnvironment(state, threads, settler, payloads, entries, open_once)
         stack.callback(environment.close)
         yield environment
 
@@ -124,8 +141,11 @@ def preload(settings: Settings, dead_letter_queue_url: str) -> None:
     Otherwise, the first record that fails, or has a large payload, would wait for it.
     """
     adapters = [_entries_adapter(settings)]
-    if settings.settler is None and (settings.backoff is not None or dead_letter_queue_url):
+    has_breaker = settings.breaker is not None
+    if settings.settler is None and (settings.backoff is not None or dead_letter_queue_url or has_breaker):
         adapters.append("sqs")
+    if has_breaker:
+        adapters.append("breakers")
     if settings.large_payloads and _custom_payloads(settings) is None:
         adapters.append("s3")
     for adapter in filter(None, adapters):
@@ -133,7 +153,7 @@ def preload(settings: Settings, dead_letter_queue_url: str) -> None:
         _prepare_client(_SERVICES[adapter])
 
 
-_SERVICES = {"entries": "dynamodb", "s3": "s3", "sqs": "sqs"}
+_SERVICES = {"breakers": "dynamodb", "entries": "dynamodb", "s3": "s3", "sqs": "sqs"}
 
 
 def _custom_payloads(settings: Settings) -> OpenStore | None:

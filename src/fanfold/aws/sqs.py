@@ -65,6 +65,17 @@ async def open_settler(dead_letter_queue_url: str, **client: Any) -> AsyncIterat
         yield SqsQueue(sqs, dead_letter_queue_url=dead_letter_queue_url)
 
 
+@asynccontextmanager
+async def open_sender(url: str) -> AsyncIterator[SqsQueue]:
+    """Yield a queue that messages are sent to; credentials, region and endpoint are the SDK's usual ones.
+
+    Raises:
+        ConfigurationError: If no region is set.
+    """
+    async with client_of("sqs", "SQS", _SETTLING) as sqs:
+        yield SqsQueue(sqs, url)
+
+
 async def open_queue(client: Any, url: str, *, dead_letter_queue_url: str = "") -> SqsQueue:
     """Return a queue over an aiobotocore client, after reading its ARN and visibility timeout from SQS.
 
