@@ -50,7 +50,7 @@ class Breaker:
             and at most 1. Two failures at least 30 s apart, with no success in between, are also enough.
         probe: Function without arguments that calls the service, ``def`` or ``async def``: it returns if the service is
             back, and raises if it is not. None to process one message as the probe.
-        probe_every: Seconds between probes, over 0; in a long outage a tenth of its time, up to 300 s.
+        probe_every: Seconds between probes, over 0; in a long outage a thirtieth of its time, up to 300 s.
         outage_budget: Longest outage that messages are meant to survive, in seconds, over 0. The retention of the queue
             must be longer.
         last: What happens to a message on its last receive while the breaker is open: ``"try"`` processes it
@@ -155,13 +155,14 @@ def breakers_of(setting: object) -> Sequence[Breaker]:
     """
     if setting is None:
         return ()
-    breakers = list(setting) if isinstance(setting, list | tuple) else [setting]
-    for breaker in breakers:
+    breakers: list[Breaker] = []
+    for breaker in setting if isinstance(setting, list | tuple) else [setting]:
         if not isinstance(breaker, Breaker):
             raise ConfigurationError(
                 f"breaker must be a fanfold.Breaker, a list of them, or None, not {breaker!r}"
                 + ("; create one with fanfold.Breaker(name, on=…)" if isinstance(breaker, str | type) else "")
             )
+        breakers.append(breaker)
     if len(breakers) > MOST_BREAKERS:
         raise ConfigurationError(f"a consumer can have at most {MOST_BREAKERS} breakers, not {len(breakers)}")
     for index, first in enumerate(breakers):

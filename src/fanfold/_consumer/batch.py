@@ -34,9 +34,8 @@ from fanfold._consumer.worker_tasks import create_task
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Policy
     from fanfold._consumer.commits import Commits
-    from fanfold._consumer.held_records import HeldRecords
     from fanfold._consumer.notify_observers import Observation
-    from fanfold._consumer.resources import Resources
+    from fanfold._consumer.resources import HoldsRecords, Resources
     from fanfold._consumer.settings import Settings
 
 OnEnded: TypeAlias = Callable[[BaseException | None], object]
@@ -55,6 +54,13 @@ class Batch:
     _cancelled = _closed = False
     limit_at_start: int | None = None
     """The concurrency limit when the batch started, if it adjusts itself; None for a fixed one."""
+    _refusal: tuple[Policy, float] | None = None
+    """The policy that lets no more records start before the end, and when it will."""
+    _start_error: BaseException | None = None
+    """Why a worker could not start."""
+    _ending: asyncio.Task[None] | None = None
+    _idle: asyncio.Event | None = None
+    """Set when the last worker has ended; created when the event loop begins to end the batch."""
 
     def __init__(  # noqa: PLR0913 - keywords, each something else that a batch depends on
         self,
@@ -71,7 +77,7 @@ class Batch:
         observation: Observation | None = None,
         keep_details: bool = True,
         order: Order | None = None,
-        held: HeldRecords | None = None,
+        held: HoldsRecords | None = None,
     ) -> None:
         """Create a batch that has not started.
 
@@ -126,13 +132,6 @@ class Batch:
         self._context = contextvars.copy_context()
         self._calls = LoopCalls(environment.loop, self._context, deadline.clock)
         self._on_loop = self._calls.run
-        self._refusal: tuple[Policy, float] | None = None
-        """The policy that lets no more records start before the end, and when it will."""
-        self._start_error: BaseException | None = None
-        """Why a worker could not start."""
-        self._ending: asyncio.Task[None] | None = None
-        self._idle: asyncio.Event | None = None
-        """Set when the last worker has ended; created when the event loop begins to end the batch."""
         self._on_ended: list[OnEnded] = []
         """Emptied by the call that ends the batch."""
 

@@ -22,7 +22,7 @@ from fanfold.errors import MissingExtraError
 if TYPE_CHECKING:  # not imported at cold start
     from contextlib import AbstractAsyncContextManager
 
-    from fanfold._consumer.environment import ExecutionEnvironment
+    from fanfold._consumer.resources import Resources
     from fanfold._ports.breakers import BreakerTable
     from fanfold._ports.queue import Queue
 
@@ -38,9 +38,7 @@ class Breakers:
         clock: Returns the time of the deadlines.
     """
 
-    def __init__(
-        self, breakers: Sequence[Breaker], environment: ExecutionEnvironment, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, breakers: Sequence[Breaker], environment: Resources, clock: Callable[[], float]) -> None:
         self.keepers: Sequence[Keeper] = [_keeper(breaker, environment, clock) for breaker in breakers]
         """What reads and writes the state of each."""
         self.wait_in_invocation: bool = all(breaker.waits for breaker in breakers)
@@ -108,7 +106,7 @@ class Breakers:
         return await keeper.tick()
 
 
-def _keeper(breaker: Breaker, environment: ExecutionEnvironment, clock: Callable[[], float]) -> Keeper:
+def _keeper(breaker: Breaker, environment: Resources, clock: Callable[[], float]) -> Keeper:
     return Keeper(
         BreakerState(breaker, clock),
         SharedTable(breaker.name, _opened_table(breaker, environment), breaker.clock),
@@ -119,7 +117,7 @@ def _keeper(breaker: Breaker, environment: ExecutionEnvironment, clock: Callable
     )
 
 
-def _opened_table(breaker: Breaker, environment: ExecutionEnvironment) -> OpenedTable | None:
+def _opened_table(breaker: Breaker, environment: Resources) -> OpenedTable | None:
     if breaker.open_table is not None:
         return environment.open_once(breaker.open_table, None)
     if table := breaker.table:
@@ -135,7 +133,7 @@ def _open_dynamodb(table: str) -> AbstractAsyncContextManager[BreakerTable]:
     return open_breakers(table)
 
 
-def _send_tick(environment: ExecutionEnvironment) -> Callable[[str], Awaitable[object]] | None:
+def _send_tick(environment: Resources) -> Callable[[str], Awaitable[object]] | None:
     url = os.environ.get(QUEUE_VARIABLE, "")
     if not url:
         return None

@@ -9,7 +9,7 @@ import importlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fanfold._base.threads import Threads
 from fanfold._consumer.settings import Settings
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Admission
     from fanfold._consumer.breakers import Breakers
     from fanfold._consumer.process_pool import ProcessPool
+    from fanfold._consumer.resources import OpenOnce
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.payload_pointers import OpenStore
@@ -26,10 +27,6 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._ports.stores import Store
 
 T = TypeVar("T")
-
-OpenOnce: TypeAlias = Callable[
-    [Callable[[], AbstractAsyncContextManager[Any]], "str | None"], Callable[[], Awaitable[Any]]
-]
 
 
 class RunningBatch(Protocol):

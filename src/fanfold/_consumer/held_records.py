@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from fanfold._base.backoff import random_share
 from fanfold._base.deadline import Deadline
+from fanfold._base.message_copy import MOST_DELAY_SECONDS, may_be_copied
 from fanfold._base.ordering import Unit, group_of
-from fanfold._base.outcome import BLOCKED_IN_GROUP, Failed
+from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import Record, is_fifo
 from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
-from fanfold._breakers.hides import hides, receives_left
+from fanfold._breakers.hides import LEAST_SECONDS, UNKNOWN_RECEIVES, hide_seconds, hides, receives_left
 from fanfold._breakers.keeper import Keeper
+from fanfold._consumer.outcomes import ABANDONED
 from fanfold._ports.breakers import Hidden
 
 if TYPE_CHECKING:
@@ -60,9 +62,12 @@ class HeldRecords:
     def wait(self, unit: Unit, now: float, seconds: float) -> float:
         """Return the seconds until a unit may start: a message on its last receive waits no longer than it can."""
         keeper = self._breakers.holding
-        if keeper is None or not keeper.state.is_open or not any(map(self._is_last, unit)):
+        if keeper is None or not keeper.state.is_open or not any(self._is_tried(keeper, place) for place in unit):
             return seconds
         return 0.0 if now >= self._tries_from else min(seconds, PROBE_POLL_SECONDS, self._tries_from - now)
+
+    def _is_tried(self, keeper: Keeper, position: int) -> bool:
+        return self._is_last(position) and not self._is_copied(position, keeper)
 
     def _is_last(self, position: int) -> bool:
         return receives_left(self._records[position], self._breakers.max_receives) == 0
@@ -78,6 +83,7 @@ class HeldRecords:
         keepers = self._breakers.keepers
         await asyncio.gather(*(keeper.finish(self._deadline.until(moment)) for keeper in keepers))
         held = self._held(outcomes, is_refused=is_refused)
+        self._copy(outcomes, held)
         stored = [keeper.hide(hidden) for keeper, hidden in self._hide(outcomes, held).items()]
         within = self._deadline.until(moment)
         settling = [] if outcomes.settling is None else [outcomes.settling.finish(within)]
@@ -90,9 +96,13 @@ class HeldRecords:
 
     def _held(self, outcomes: BatchOutcomes, *, is_refused: bool) -> dict[int, Keeper]:
         """Return the records to hide, by position; settle those that failed although their breaker is closed."""
-        held = {position: keeper for position, keeper in self._failed.items() if keeper.state.is_open}
+        held = {
+            position: keeper
+            for position, keeper in self._failed.items()
+            if keeper.state.is_open or self._is_copied(position, keeper)
+        }
         for position in self._failed.keys() - held.keys():
-            outcomes.settle_deferred(position, outcomes.values[position] or Failed(TimeoutError()))
+            outcomes.settle_deferred(position, outcomes.values[position] or ABANDONED)
         if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
             not_started = [position for position, value in enumerate(outcomes.values) if value is None]
             keeper.state.calls_saved += len(not_started)
@@ -105,6 +115,21 @@ class HeldRecords:
                     held.setdefault(position, keeper)
         return held
 
+    def _is_copied(self, position: int, keeper: Keeper) -> bool:
+        """Return whether a copy replaces a message, because it has no receive left."""
+        breaker, record = keeper.state.breaker, self._records[position]
+        is_meant = breaker.last == "copy" and self._is_last(position)
+        return is_meant and may_be_copied(record, breaker.clock(), breaker.outage_budget)
+
+    def _copy(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> None:
+        """Send copies of messages that have no receive left, and hide those no more."""
+        for position, keeper in list(held.items()):
+            if self._is_copied(position, keeper):
+                seconds = hide_seconds(UNKNOWN_RECEIVES, _rest(keeper), random_share()) if keeper.state.is_open else 0
+                seconds = min(max(LEAST_SECONDS, seconds), MOST_DELAY_SECONDS)
+                outcomes.settle().copy(position, self._records[position], math.ceil(seconds))
+                del held[position]
+
     def _hide(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Hidden]]:
         by_keeper: dict[Keeper, list[Hidden]] = {}
         for keeper in self._breakers.keepers:
@@ -112,7 +137,7 @@ class HeldRecords:
             if not positions:
                 continue
             now, breaker = keeper.state.breaker.clock(), keeper.state.breaker
-            rest = keeper.state.circuit.since + breaker.outage_budget - now
+            rest = _rest(keeper)
             records = [self._records[position] for position in positions]
             times = hides(records, self._breakers.max_receives, rest, random_share, fifo=is_fifo(records))
             hidden = by_keeper[keeper] = []
@@ -120,3 +145,9 @@ class HeldRecords:
                 outcomes.settle().change_visibility(record, math.ceil(seconds))
                 hidden.append(Hidden(record.queue_arn, record.receipt_handle, now + math.ceil(seconds), left))
         return by_keeper
+
+
+def _rest(keeper: Keeper) -> float:
+    """Return what remains of the outage budget, seconds."""
+    breaker = keeper.state.breaker
+    return keeper.state.circuit.since + breaker.outage_budget - breaker.clock()

@@ -197,10 +197,13 @@ class BatchOutcomes:
         if committed is None and are_all_done(values):
             return cast("list[Outcome]", values)
         forwarded = frozenset(() if self.settling is None else self.settling.forwarded)
+        copied = {} if self.settling is None else dict(self.settling.copied)
         usual = DONE if committed is None else ABANDONED  # already final: skips a call for most records
         outcomes: list[Outcome] = [
             outcome
             if outcome is usual
+            else Retrying(copied[position], "a copy replaces it, because it had no receive left", copied=True)
+            if position in copied
             else NotStarted(not_started)
             if outcome is None
             else final_outcome(

@@ -1,14 +1,24 @@
-"""The resources of an execution environment that a batch uses."""
+"""What a batch uses of its execution environment."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from fanfold._base.threads import Threads
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._base.ordering import Unit
+    from fanfold._consumer.outcomes import BatchOutcomes
     from fanfold._consumer.settle import OpenSettler
+
+OpenOnce: TypeAlias = Callable[
+    [Callable[[], AbstractAsyncContextManager[Any]], "str | None"], Callable[[], Awaitable[Any]]
+]
+"""Returns a function that opens a resource at its first call, and returns it at every call; the second argument is the
+module of ``fanfold.aws`` that it needs."""
 
 
 class Resources(Protocol):
@@ -20,3 +30,26 @@ class Resources(Protocol):
     """Worker threads."""
     settler: OpenSettler
     """Opens what sends dead letters and sets delays."""
+    open_once: OpenOnce
+    """Opens further resources."""
+
+
+class HoldsRecords(Protocol):
+    """Holds records of a batch back while a service is down; see ``held_records``."""
+
+    @property
+    def is_idle(self) -> bool:
+        """True if there is nothing to do at the end of the batch."""
+        ...
+
+    def defers(self, position: int, error: BaseException) -> bool:
+        """Return whether a record that failed is settled only at the end of the batch."""
+        ...
+
+    def wait(self, unit: Unit, now: float, seconds: float) -> float:
+        """Return the seconds until a unit may start, given those that the policies of admission ask for."""
+        ...
+
+    async def finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
+        """Settle what is held back, until a moment."""
+        ...

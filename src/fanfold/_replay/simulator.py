@@ -249,9 +249,7 @@ class Simulator:
         if handler.settings.dead_letter_queue_url is None:
             changes["dead_letter_queue_url"] = DEAD_LETTERS_URL
         if handler.settings.breaker is not None:
-            changes["breaker"] = simulated_breakers(
-                handler.settings.breaker, self.clock, self.queue.max_receive_count
-            )
+            changes["breaker"] = simulated_breakers(handler.settings.breaker, self.clock, self.queue.max_receive_count)
         self._consumer = handler.with_settings(**changes)
         return self._consumer
 
