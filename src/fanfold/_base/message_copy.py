@@ -9,7 +9,8 @@ from fanfold._base.dead_letter import DELIVERIES_ATTRIBUTE, deliveries_of
 from fanfold._base.record import Record, is_fifo
 
 FIRST_SENT_ATTRIBUTE: Final = "fanfold-first-sent"
-"""Name of the attribute with the time when the first message was sent that this one replaces; milliseconds since 1970."""
+"""Name of the attribute with the time when the first message that this one replaces was sent; milliseconds since 1970.
+"""
 _ADDED: Final = (DELIVERIES_ATTRIBUTE, FIRST_SENT_ATTRIBUTE)
 _MAX_ATTRIBUTES: Final = 10
 MOST_DELAY_SECONDS: Final = 900

@@ -17,13 +17,11 @@ from fanfold._breakers.breaker_state import BreakerState
 from fanfold._breakers.keeper import Keeper
 from fanfold._breakers.shared_table import OpenedTable, SharedTable
 from fanfold._consumer.admission import AdaptiveLimit, Admission, Policy
-from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
     from contextlib import AbstractAsyncContextManager
 
     from fanfold._consumer.resources import Resources
-    from fanfold._ports.breakers import BreakerTable
     from fanfold._ports.queue import Queue
 
 TICK: Final = "breaker-tick"
@@ -121,16 +119,8 @@ def _opened_table(breaker: Breaker, environment: Resources) -> OpenedTable | Non
     if breaker.open_table is not None:
         return environment.open_once(breaker.open_table, None)
     if table := breaker.table:
-        return environment.open_once(lambda: _open_dynamodb(table), "breakers")
+        return environment.open_table(table)
     return None
-
-
-def _open_dynamodb(table: str) -> AbstractAsyncContextManager[BreakerTable]:
-    try:
-        from fanfold.aws.breakers import open_breakers
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("aws", "the table of a breaker") from error
-    return open_breakers(table)
 
 
 def _send_tick(environment: Resources) -> Callable[[str], Awaitable[object]] | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.process_pool import ProcessPool
     from fanfold._consumer.resources import OpenOnce
     from fanfold._consumer.settle import OpenSettler
+    from fanfold._ports.breakers import BreakerTable
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.payload_pointers import OpenStore
     from fanfold._ports.queue import Settler
@@ -86,6 +87,10 @@ class ExecutionEnvironment:
         """Return the worker processes of the consumer; the first batch starts them."""
         self.pool = self.pool or create()
         return self.pool
+
+    def open_table(self, name: str) -> Callable[[], Awaitable[BreakerTable]]:
+        """Return a function that opens the table of breakers at its first call, and returns it at every call."""
+        return self.open_once(lambda: _open_breakers(name), "breakers")
 
     def keep_breakers(self, create: Callable[[], Breakers]) -> Breakers:
         """Return the breakers of the consumer; the first batch creates them."""
@@ -238,3 +243,11 @@ def _open_entries(settings: Settings) -> AbstractAsyncContextManager[EntryStore]
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "idempotency") from error
     return open_entries(table, idempotency.layout)
+
+
+def _open_breakers(table: str) -> AbstractAsyncContextManager[BreakerTable]:
+    try:
+        from fanfold.aws.breakers import open_breakers
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "the table of a breaker") from error
+    return open_breakers(table)

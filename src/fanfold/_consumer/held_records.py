@@ -136,7 +136,7 @@ class HeldRecords:
             positions = sorted(position for position, owner in held.items() if owner is keeper)
             if not positions:
                 continue
-            now, breaker = keeper.state.breaker.clock(), keeper.state.breaker
+            now = keeper.state.breaker.clock()
             rest = _rest(keeper)
             records = [self._records[position] for position in positions]
             times = hides(records, self._breakers.max_receives, rest, random_share, fifo=is_fifo(records))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._base.ordering import Unit
     from fanfold._consumer.outcomes import BatchOutcomes
     from fanfold._consumer.settle import OpenSettler
+    from fanfold._ports.breakers import BreakerTable
 
 OpenOnce: TypeAlias = Callable[
     [Callable[[], AbstractAsyncContextManager[Any]], "str | None"], Callable[[], Awaitable[Any]]
@@ -32,6 +33,10 @@ class Resources(Protocol):
     """Opens what sends dead letters and sets delays."""
     open_once: OpenOnce
     """Opens further resources."""
+
+    def open_table(self, name: str) -> Callable[[], Awaitable[BreakerTable]]:
+        """Return a function that opens the table of breakers at its first call, and returns it at every call."""
+        ...
 
 
 class HoldsRecords(Protocol):

@@ -219,7 +219,7 @@ class SqsQueue:
         ]
 
     async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        """Send copies of 1 to 10 messages of a standard queue to it, after integer seconds; return the refused entries."""
+        """Send copies of 1 to 10 messages of a standard queue to it, after seconds; return the refused entries."""
         url = self.url or self._queue_url(copies[0][0])
         entries, refusals = entries_of(copies, entry_of_copy)
         if not entries:
