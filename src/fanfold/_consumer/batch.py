@@ -35,7 +35,8 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Policy
     from fanfold._consumer.commits import Commits
     from fanfold._consumer.notify_observers import Observation
-    from fanfold._consumer.resources import HoldsRecords, Resources
+    from fanfold._consumer.outcomes import HoldsRecords
+    from fanfold._consumer.resources import Resources
     from fanfold._consumer.settings import Settings
 
 OnEnded: TypeAlias = Callable[[BaseException | None], object]

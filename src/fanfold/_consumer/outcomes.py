@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Lane, Unit, group_of, in_order
@@ -243,6 +243,27 @@ class BatchOutcomes:
         if delay is not None:
             self._delays[position] = delay
         return outcome if self._keep_details else without_details(outcome)
+
+
+class HoldsRecords(Protocol):
+    """Holds records of a batch back while a service is down; see ``held_records``."""
+
+    @property
+    def is_idle(self) -> bool:
+        """True if there is nothing to do at the end of the batch."""
+        ...
+
+    def defers(self, position: int, error: BaseException) -> bool:
+        """Return whether a record that failed is settled only at the end of the batch."""
+        ...
+
+    def wait(self, unit: Unit, now: float, seconds: float) -> float:
+        """Return the seconds until a unit may start, given those that the policies of admission ask for."""
+        ...
+
+    async def finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
+        """Settle what is held back, until a moment."""
+        ...
 
 
 def _nothing() -> None:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from fanfold._base.threads import Threads
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._base.ordering import Unit
-    from fanfold._consumer.outcomes import BatchOutcomes
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.breakers import BreakerTable
 
@@ -36,25 +34,4 @@ class Resources(Protocol):
 
     def open_table(self, name: str) -> Callable[[], Awaitable[BreakerTable]]:
         """Return a function that opens the table of breakers at its first call, and returns it at every call."""
-        ...
-
-
-class HoldsRecords(Protocol):
-    """Holds records of a batch back while a service is down; see ``held_records``."""
-
-    @property
-    def is_idle(self) -> bool:
-        """True if there is nothing to do at the end of the batch."""
-        ...
-
-    def defers(self, position: int, error: BaseException) -> bool:
-        """Return whether a record that failed is settled only at the end of the batch."""
-        ...
-
-    def wait(self, unit: Unit, now: float, seconds: float) -> float:
-        """Return the seconds until a unit may start, given those that the policies of admission ask for."""
-        ...
-
-    async def finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
-        """Settle what is held back, until a moment."""
         ...
