@@ -19,10 +19,7 @@ from fanfold._breakers.shared_table import OpenedTable, SharedTable
 from fanfold._consumer.admission import AdaptiveLimit, Admission, Policy
 
 if TYPE_CHECKING:  # not imported at cold start
-    from contextlib import AbstractAsyncContextManager
-
     from fanfold._consumer.resources import Resources
-    from fanfold._ports.queue import Queue
 
 TICK: Final = "breaker-tick"
 
@@ -127,7 +124,7 @@ def _send_tick(environment: Resources) -> Callable[[str], Awaitable[object]] | N
     url = os.environ.get(QUEUE_VARIABLE, "")
     if not url:
         return None
-    open_queue: Callable[[], Awaitable[Queue]] = environment.open_once(lambda: _open_queue(url), "sqs")
+    open_queue = environment.open_queue(url)
 
     async def send(name: str) -> None:
         from fanfold._ports.queue import Message
@@ -135,12 +132,6 @@ def _send_tick(environment: Resources) -> Callable[[str], Awaitable[object]] | N
         await (await open_queue()).send([Message(json.dumps({"fanfold": TICK, "breaker": name}))])
 
     return send
-
-
-def _open_queue(url: str) -> AbstractAsyncContextManager[Queue]:
-    from fanfold.aws.sqs import open_sender
-
-    return open_sender(url)
 
 
 def _breaker_of_tick(body: str) -> object:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._ports.breakers import BreakerTable
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.payload_pointers import OpenStore
-    from fanfold._ports.queue import Settler
+    from fanfold._ports.queue import Queue, Settler
     from fanfold._ports.stores import Store
 
 T = TypeVar("T")
@@ -87,6 +87,10 @@ class ExecutionEnvironment:
         """Return the worker processes of the consumer; the first batch starts them."""
         self.pool = self.pool or create()
         return self.pool
+
+    def open_queue(self, url: str) -> Callable[[], Awaitable[Queue]]:
+        """Return a function that opens a queue to send to at its first call, and returns it at every call."""
+        return self.open_once(lambda: _open_queue(url), "sqs")
 
     def open_table(self, name: str) -> Callable[[], Awaitable[BreakerTable]]:
         """Return a function that opens the table of breakers at its first call, and returns it at every call."""
@@ -243,6 +247,12 @@ def _open_entries(settings: Settings) -> AbstractAsyncContextManager[EntryStore]
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "idempotency") from error
     return open_entries(table, idempotency.layout)
+
+
+def _open_queue(url: str) -> AbstractAsyncContextManager[Queue]:
+    from fanfold.aws.sqs import open_sender
+
+    return open_sender(url)
 
 
 def _open_breakers(table: str) -> AbstractAsyncContextManager[BreakerTable]:
