@@ -8,13 +8,16 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.log import logger
+from fanfold._breakers.simulated import SimulatedBreakers
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._breakers.blocks import Block
     from fanfold._ports.breakers import BreakerTable
 
 FailureOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], object]
@@ -22,6 +25,8 @@ FailureOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | C
 OpenTable: TypeAlias = Callable[[], "AbstractAsyncContextManager[BreakerTable]"]
 """Opens the table: at the first batch, and for the lifetime of the execution environment."""
 
+_BLOCKS: Final[ContextVar[tuple[Block | None, ...]]] = ContextVar("fanfold_breaker_blocks", default=())
+"""The ``with`` blocks that the current task or thread is in, the innermost first."""
 TABLE_VARIABLE: Final = "FANFOLD_BREAKER_TABLE"
 QUEUE_VARIABLE: Final = "FANFOLD_BREAKER_QUEUE_URL"
 MOST_BREAKERS: Final = 10
@@ -122,6 +127,37 @@ class Breaker:
             self._has_raised = True
             return False
 
+    def __enter__(self) -> Self:
+        """Begin a call of the service.
+
+        Raises:
+            BreakerOpenError: If the breaker is open: the message is redelivered later.
+        """
+        from fanfold._breakers.blocks import block_of  # not imported at cold start
+
+        if (block := block_of(self)) is not None:
+            block.enter_here()
+        _BLOCKS.set((block, *_BLOCKS.get()))
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Begin a call of the service, as ``with`` does."""
+        from fanfold._breakers.blocks import block_of
+
+        if (block := block_of(self)) is not None:
+            await block.enter()
+        _BLOCKS.set((block, *_BLOCKS.get()))
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        block, *others = _BLOCKS.get()
+        _BLOCKS.set(tuple(others))
+        if block is not None:
+            block.exit(error)
+
+    async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        self.__exit__(_type, error, _traceback)
+
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name or "#" in self.name:
             raise ConfigurationError(f"Breaker: name must be a string without '#', and not empty, not {self.name!r}")
@@ -155,6 +191,8 @@ def breakers_of(setting: object) -> Sequence[Breaker]:
     """
     if setting is None:
         return ()
+    if isinstance(setting, SimulatedBreakers):
+        return setting.of_consumer
     breakers: list[Breaker] = []
     for breaker in setting if isinstance(setting, list | tuple) else [setting]:
         if not isinstance(breaker, Breaker):

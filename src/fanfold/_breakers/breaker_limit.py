@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from fanfold._base.outcome import Failed
+from fanfold._breakers.blocks import counted_by
 from fanfold._breakers.breaker_state import BreakerState
 
 
@@ -88,7 +89,7 @@ class BreakerLimit:
         if self._is_quiet and value is None:
             return self._inner is not None and self._ended_inside(started_at, now, value, running)
         errors = errors_in(value)
-        counting = [next((state for state in self.states if state.breaker.counts(error)), None) for error in errors]
+        counting = [self._counting(error) for error in errors]
         has_changed = False
         for state in self.states:
             failed = None if errors else False
@@ -105,6 +106,12 @@ class BreakerLimit:
         before, self.workers = self.workers, self._allowed()
         self._is_quiet = self._is_quiet and all(state.is_quiet for state in self.states)
         return self.workers != before
+
+    def _counting(self, error: BaseException) -> BreakerState | None:
+        """Return the breaker for which an error counts; None for none, and for an error that a block has counted."""
+        if counted_by(error) is not None:
+            return None
+        return next((state for state in self.states if state.breaker.counts(error)), None)
 
     def _ended_inside(self, started_at: float, now: float, value: object, running: int) -> bool:
         if self._inner is None or not self._inner.ended(started_at, now, value, running):

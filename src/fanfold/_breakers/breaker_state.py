@@ -102,6 +102,15 @@ class BreakerState:
         if not self._is_read or self.is_open or self.circuit.has_hidden:
             self._read()
 
+    def now(self) -> float:
+        """Return the current time, on the clock of ``ended``."""
+        return self._clock()
+
+    def call_starts(self) -> None:
+        """Have the circuit read before the first call of a ``with`` block."""
+        if not self._is_read and not self._work.reads:
+            self._read()
+
     def wait(self, now: float) -> float:  # noqa: ARG002 - as a policy
         """Return the seconds until the next record may start; infinity while the circuit is open."""
         if self._work.reads:

@@ -65,6 +65,7 @@ class Keeper:
         loop: The consumer's event loop.
         run_blocking: Runs a ``def`` probe on a thread.
         send_tick: Sends the tick message; None without a queue for it.
+        is_of_blocks: Whether only ``with`` blocks use it; otherwise admission asks it before each record.
     """
 
     def __init__(
@@ -75,8 +76,12 @@ class Keeper:
         loop: asyncio.AbstractEventLoop,
         run_blocking: RunBlocking,
         send_tick: SendTick | None = None,
+        *,
+        is_of_blocks: bool = False,
     ) -> None:
         self.state = state
+        self.is_of_blocks: bool = is_of_blocks
+        """True if only ``with`` blocks use it."""
         self._breaker = state.breaker
         self._table = table
         self._open_settler = open_settler

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -16,6 +18,8 @@ from fanfold._consumer.settings import Settings
 from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._breakers.breaker import Breaker
+    from fanfold._breakers.keeper import Keeper
     from fanfold._consumer.admission import Admission
     from fanfold._consumer.breakers import Breakers
     from fanfold._consumer.process_pool import ProcessPool
@@ -137,8 +141,21 @@ async def open_environment(
         state = None if lifespan is None else await stack.enter_async_context(lifespan())
         open_once = functools.partial(_OpenOnce[Any], stack, threads)
         environment = ExecutionEnvironment(state, threads, settler, payloads, entries, open_once)
+        if "fanfold._breakers.breaker" in sys.modules:
+            _register(environment, getattr(settings.breaker, "copy", None))
         stack.callback(environment.close)
         yield environment
+
+
+def _register(environment: ExecutionEnvironment, copy_of: Callable[[Breaker], Breaker] | None) -> None:
+    """Let ``with`` blocks of breakers find this execution environment."""
+    from fanfold._breakers.blocks import register
+    from fanfold._consumer.breakers import Breakers
+
+    def find(breaker: Breaker) -> Keeper:
+        return environment.keep_breakers(lambda: Breakers((), environment, time.monotonic, copy_of)).of_block(breaker)
+
+    register(environment.loop, find)
 
 
 def preload(settings: Settings, dead_letter_queue_url: str) -> None:

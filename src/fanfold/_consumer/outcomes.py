@@ -177,7 +177,7 @@ class BatchOutcomes:
 
     def settle_deferred(self, position: int, outcome: Outcome) -> None:
         """Settle a record that failed as if it had failed now; on a FIFO queue, also what waits for it in its group."""
-        if self._backoff is None:
+        if self._backoff is None and isinstance(outcome, Failed):
             return
         delay = self.settle().add(position, self._records[position], outcome)
         if delay is not None and self.is_fifo:
@@ -234,7 +234,8 @@ class BatchOutcomes:
         except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
         self.has_rejected |= isinstance(outcome, Rejected)
-        if self._defers is not None and isinstance(outcome, Failed) and self._defers(position, outcome.error):
+        is_deferred = self._defers is not None and raised is not None and isinstance(outcome, Failed | Retrying)
+        if is_deferred and self._defers(position, raised):
             return outcome if self._keep_details else without_details(outcome)
         seconds = None if self._delay_after is None or raised is None else self._delay_after(raised)
         if seconds is None and (isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None)):
