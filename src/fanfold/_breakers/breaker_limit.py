@@ -45,7 +45,8 @@ class BreakerLimit:
         """The breaker that asked for the last wait; None if none did."""
         self._inner = inner
         self._most = workers
-        self._is_quiet = False
+        self.is_quiet: bool = False
+        """True if a record whose handler returned None changes nothing."""
         self.workers: int = self._allowed()
         """Maximum number of records in flight."""
 
@@ -86,15 +87,12 @@ class BreakerLimit:
 
     def ended(self, started_at: float, now: float, value: object, running: int) -> bool:
         """Note that a record has ended; return whether the limit or the policy has changed."""
-        if self._is_quiet and value is None:
-            return self._inner is not None and self._ended_inside(started_at, now, value, running)
         errors = errors_in(value)
         counting = [self._counting(error) for error in errors]
         has_changed = False
         for state in self.states:
             failed = None if errors else False
             has_changed |= state.ended(started_at, now, True if state in counting else failed)
-        self._is_quiet = all(state.is_quiet for state in self.states)
         return self.adjust() | self._ended_inside(started_at, now, value, running) | has_changed
 
     def delay_after(self, error: BaseException) -> float | None:
@@ -104,7 +102,7 @@ class BreakerLimit:
     def adjust(self) -> bool:
         """Take over the limits of the breakers; return whether the limit has changed."""
         before, self.workers = self.workers, self._allowed()
-        self._is_quiet = self._is_quiet and all(state.is_quiet for state in self.states)
+        self.is_quiet = self._inner is None and all(state.is_quiet for state in self.states)
         return self.workers != before
 
     def _counting(self, error: BaseException) -> BreakerState | None:

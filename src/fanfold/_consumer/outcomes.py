@@ -215,6 +215,11 @@ class BatchOutcomes:
         ]
         return in_order(self._records, outcomes) if self.is_fifo else outcomes
 
+    def _is_deferred(self, position: int, raised: BaseException | None, outcome: Outcome) -> bool:
+        if self._defers is None or raised is None or not isinstance(outcome, Failed | Retrying):
+            return False
+        return self._defers(position, raised)
+
     def _outcome_of(self, position: int, result: object) -> Outcome:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
         record = self._records[position]
@@ -234,8 +239,7 @@ class BatchOutcomes:
         except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
         self.has_rejected |= isinstance(outcome, Rejected)
-        is_deferred = self._defers is not None and raised is not None and isinstance(outcome, Failed | Retrying)
-        if is_deferred and self._defers(position, raised):
+        if self._is_deferred(position, raised, outcome):
             return outcome if self._keep_details else without_details(outcome)
         seconds = None if self._delay_after is None or raised is None else self._delay_after(raised)
         if seconds is None and (isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None)):
