@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import threading
-import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import Final
 
 from fanfold._base.backoff import random_share
 from fanfold._base.outcome import Retry
-from fanfold._base.threads import served_loop
 from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
+from fanfold._breakers.counted import marked
 from fanfold._breakers.hides import UNKNOWN_RECEIVES, hide_seconds
 from fanfold._breakers.keeper import Keeper
 
-if TYPE_CHECKING:
-    from fanfold._breakers.breaker import Breaker
-
-E = TypeVar("E", bound=BaseException)
-
-Find: TypeAlias = "Callable[[Breaker], Keeper]"
-"""Returns the keeper of a breaker in an execution environment."""
-
 _READ_SECONDS: Final = 5.0
 """Longest time that a call waits until the circuit is read."""
-_MARK: Final = "_fanfold_breaker"
-"""Attribute of an error that a block has counted."""
-
-_ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Find]] = weakref.WeakKeyDictionary()
-"""The execution environments, by the event loop of their consumer."""
 
 
 class BreakerOpenError(Retry):
@@ -41,17 +25,6 @@ class BreakerOpenError(Retry):
         self.name = name
         """Name of the breaker."""
         super().__init__(f"breaker {name!r} is open", after=after)
-
-
-def register(loop: asyncio.AbstractEventLoop, find: Find) -> None:
-    """Note which execution environment has this event loop."""
-    _ENVIRONMENTS[loop] = find
-
-
-def counted_by(error: BaseException) -> Keeper | None:
-    """Return the keeper of the block that has counted an error; None without one."""
-    keeper = getattr(error, _MARK, None)
-    return keeper if isinstance(keeper, Keeper) else None
 
 
 class Block:
@@ -105,29 +78,16 @@ class Block:
         self._state.calls_saved += 1
         rest = circuit.since + breaker.outage_budget - breaker.clock()
         error = BreakerOpenError(breaker.name, math.ceil(hide_seconds(UNKNOWN_RECEIVES, rest, random_share())))
-        return _marked(error, self._keeper)
+        return marked(error, self._keeper)
 
     def exit(self, error: BaseException | None) -> None:
         """Note how the call ended."""
         failed = error is not None and self._state.breaker.counts(error)
         if failed and error is not None:
-            _marked(error, self._keeper)
+            marked(error, self._keeper)
         if failed or self._keeper.is_of_blocks:  # otherwise the end of the handler counts
             result = None if error is not None and not failed else failed
             self._state.ended(self._started_at, self._state.now(), result)
-
-
-def block_of(breaker: Breaker) -> Block | None:
-    """Return a block in the execution environment of the current thread; None outside of consumers."""
-    loop = served_loop()
-    find = None if loop is None else _ENVIRONMENTS.get(loop)
-    return None if find is None else Block(find(breaker))
-
-
-def _marked(error: E, keeper: Keeper) -> E:
-    with contextlib.suppress(Exception):  # an error that allows no attributes counts, but its message is not hidden
-        setattr(error, _MARK, keeper)
-    return error
 
 
 def _is_on_loop() -> bool:

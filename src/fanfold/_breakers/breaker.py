@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.log import logger
-from fanfold._breakers.simulated import SimulatedBreakers
+from fanfold._base.threads import served_loop
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._breakers.blocks import Block
     from fanfold._ports.breakers import BreakerTable
 
 FailureOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], object]
@@ -27,10 +28,22 @@ OpenTable: TypeAlias = Callable[[], "AbstractAsyncContextManager[BreakerTable]"]
 
 _BLOCKS: Final[ContextVar[tuple[Block | None, ...]]] = ContextVar("fanfold_breaker_blocks", default=())
 """The ``with`` blocks that the current task or thread is in, the innermost first."""
+_ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[Breaker], Block]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""What creates a ``with`` block in an execution environment, by the event loop of its consumer."""
 TABLE_VARIABLE: Final = "FANFOLD_BREAKER_TABLE"
 QUEUE_VARIABLE: Final = "FANFOLD_BREAKER_QUEUE_URL"
 MOST_BREAKERS: Final = 10
 _HOUR: Final = 3_600
+
+
+class Block(Protocol):
+    """One execution of a ``with`` block; see ``blocks``."""
+
+    async def enter(self) -> None: ...
+    def enter_here(self) -> None: ...
+    def exit(self, error: BaseException | None) -> None: ...
 
 
 class Breaker:
@@ -133,18 +146,14 @@ class Breaker:
         Raises:
             BreakerOpenError: If the breaker is open: the message is redelivered later.
         """
-        from fanfold._breakers.blocks import block_of  # not imported at cold start
-
-        if (block := block_of(self)) is not None:
+        if (block := self._block()) is not None:
             block.enter_here()
         _BLOCKS.set((block, *_BLOCKS.get()))
         return self
 
     async def __aenter__(self) -> Self:
         """Begin a call of the service, as ``with`` does."""
-        from fanfold._breakers.blocks import block_of
-
-        if (block := block_of(self)) is not None:
+        if (block := self._block()) is not None:
             await block.enter()
         _BLOCKS.set((block, *_BLOCKS.get()))
         return self
@@ -157,6 +166,12 @@ class Breaker:
 
     async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         self.__exit__(_type, error, _traceback)
+
+    def _block(self) -> Block | None:
+        """Return a block in the execution environment of the current thread; None outside of consumers."""
+        loop = served_loop()
+        create = None if loop is None else _ENVIRONMENTS.get(loop)
+        return None if create is None else create(self)
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name or "#" in self.name:
@@ -183,6 +198,11 @@ class Breaker:
                 raise ConfigurationError(f"Breaker {self.name!r}: {name} must be {expected}, not {value!r}")
 
 
+def register(loop: asyncio.AbstractEventLoop, create: Callable[[Breaker], Block]) -> None:
+    """Note which execution environment has this event loop, and what creates its ``with`` blocks."""
+    _ENVIRONMENTS[loop] = create
+
+
 def breakers_of(setting: object) -> Sequence[Breaker]:
     """Return the breakers of a consumer's setting: one, several, or None.
 
@@ -191,8 +211,8 @@ def breakers_of(setting: object) -> Sequence[Breaker]:
     """
     if setting is None:
         return ()
-    if isinstance(setting, SimulatedBreakers):
-        return setting.of_consumer
+    if (simulated := getattr(setting, "of_consumer", None)) is not None:
+        return simulated  # type: ignore[no-any-return] # see ``SimulatedBreakers``
     breakers: list[Breaker] = []
     for breaker in setting if isinstance(setting, list | tuple) else [setting]:
         if not isinstance(breaker, Breaker):

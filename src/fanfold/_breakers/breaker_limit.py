@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from fanfold._base.outcome import Failed
-from fanfold._breakers.blocks import counted_by
 from fanfold._breakers.breaker_state import BreakerState
+from fanfold._breakers.counted import counted_by
 
 
 class InnerLimit(Protocol):

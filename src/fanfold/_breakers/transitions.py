@@ -27,7 +27,15 @@ def opened(circuit: Circuit, now: float, *, probe_every: float, forced: bool = F
     since = circuit.since if is_same else now
     due = now + probe_interval(now - since, probe_every)
     return circuit._replace(
-        state=OPEN, since=since, opened_at=now, probe_due=due, owner="", lease_until=0.0, tick_at=0.0, forced=forced
+        state=OPEN,
+        since=since,
+        opened_at=now,
+        probe_due=due,
+        owner="",
+        lease_until=0.0,
+        tick_at=0.0,
+        ticker="",
+        forced=forced,
     )
 
 

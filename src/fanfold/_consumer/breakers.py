@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.log import logger
 from fanfold._base.record import Record
-from fanfold._breakers.blocks import counted_by
-from fanfold._breakers.breaker import QUEUE_VARIABLE, Breaker
+from fanfold._breakers.blocks import Block
+from fanfold._breakers.breaker import QUEUE_VARIABLE, Breaker, register
 from fanfold._breakers.breaker_limit import BreakerLimit
 from fanfold._breakers.breaker_state import BreakerState
+from fanfold._breakers.counted import counted_by
 from fanfold._breakers.keeper import Keeper
 from fanfold._breakers.shared_table import OpenedTable, SharedTable
 from fanfold._consumer.admission import AdaptiveLimit, Admission, Policy
@@ -49,6 +50,7 @@ class Breakers:
         self._environment, self._clock, self._copy_of = environment, clock, copy_of
         self._limits: list[BreakerLimit] = []
         self._lock = threading.Lock()
+        register(environment.loop, lambda breaker: Block(self.of_block(breaker)))
 
     @property
     def wait_in_invocation(self) -> bool:
@@ -80,7 +82,7 @@ class Breakers:
     def keeper_of(self, error: BaseException) -> Keeper | None:
         """Return the breaker for which an error counts; None if there is none."""
         if (keeper := counted_by(error)) is not None:
-            return keeper
+            return keeper  # type: ignore[no-any-return] # see ``marked``
         declared = self.keepers[: self._of_consumer]
         return next((keeper for keeper in declared if keeper.state.breaker.counts(error)), None)
 
@@ -137,7 +139,7 @@ class Breakers:
         if keeper is None:
             logger.warning("a tick message names no breaker of this consumer, and is deleted: %s", record.body)
             return None
-        return await keeper.tick()
+        return await keeper.tick(record.message_id)
 
 
 def _keeper(

@@ -6,22 +6,17 @@ import asyncio
 import contextlib
 import functools
 import importlib
-import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from fanfold._base.threads import Threads
 from fanfold._consumer.settings import Settings
 from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._breakers.breaker import Breaker
-    from fanfold._breakers.keeper import Keeper
     from fanfold._consumer.admission import Admission
-    from fanfold._consumer.breakers import Breakers
     from fanfold._consumer.process_pool import ProcessPool
     from fanfold._consumer.resources import OpenOnce
     from fanfold._consumer.settle import OpenSettler
@@ -74,8 +69,8 @@ class ExecutionEnvironment:
         """Returns the store of idempotency entries, which the first call opens."""
         self.open_once = open_once
         """Returns a function that opens a resource at its first call, and returns it at every call."""
-        self.breakers: Breakers | None = None
-        """The breakers of the consumer; None until the first batch, and without any."""
+        self.breakers: Any = None
+        """The breakers of the consumer; None until the first batch, and in a process without any."""
         self.pool: ProcessPool | None = None
         """The worker processes; None until the first batch starts them."""
         self._batches: list[RunningBatch] = []
@@ -100,10 +95,11 @@ class ExecutionEnvironment:
         """Return a function that opens the table of breakers at its first call, and returns it at every call."""
         return self.open_once(lambda: _open_breakers(name), "breakers")
 
-    def keep_breakers(self, create: Callable[[], Breakers]) -> Breakers:
+    def keep_breakers(self, create: Callable[[], T]) -> T:
         """Return the breakers of the consumer; the first batch creates them."""
-        self.breakers = self.breakers or create()
-        return self.breakers
+        if self.breakers is None:
+            self.breakers = create()
+        return cast("T", self.breakers)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -141,21 +137,8 @@ async def open_environment(
         state = None if lifespan is None else await stack.enter_async_context(lifespan())
         open_once = functools.partial(_OpenOnce[Any], stack, threads)
         environment = ExecutionEnvironment(state, threads, settler, payloads, entries, open_once)
-        if "fanfold._breakers.breaker" in sys.modules:
-            _register(environment, getattr(settings.breaker, "copy", None))
         stack.callback(environment.close)
         yield environment
-
-
-def _register(environment: ExecutionEnvironment, copy_of: Callable[[Breaker], Breaker] | None) -> None:
-    """Let ``with`` blocks of breakers find this execution environment."""
-    from fanfold._breakers.blocks import register
-    from fanfold._consumer.breakers import Breakers
-
-    def find(breaker: Breaker) -> Keeper:
-        return environment.keep_breakers(lambda: Breakers((), environment, time.monotonic, copy_of)).of_block(breaker)
-
-    register(environment.loop, find)
 
 
 def preload(settings: Settings, dead_letter_queue_url: str) -> None:

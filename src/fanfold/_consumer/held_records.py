@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fanfold._base.backoff import random_share
 from fanfold._base.deadline import Deadline
@@ -20,11 +20,27 @@ from fanfold._consumer.outcomes import ABANDONED
 from fanfold._ports.breakers import Hidden
 
 if TYPE_CHECKING:
-    from fanfold._consumer.breakers import Breakers
     from fanfold._consumer.outcomes import BatchOutcomes
 
 _LAST_WAIT_SECONDS: Final = 30.0
 """Time for which a message on its last receive waits for the service, without a deadline."""
+
+
+class OpenBreakers(Protocol):
+    """The breakers of a consumer, as far as its batches need them; see ``Breakers``."""
+
+    keepers: list[Keeper]
+
+    @property
+    def max_receives(self) -> int | None: ...
+    @property
+    def wait_in_invocation(self) -> bool: ...
+    @property
+    def are_idle(self) -> bool: ...
+    @property
+    def holding(self) -> Keeper | None: ...
+    def keeper_of(self, error: BaseException) -> Keeper | None: ...
+    def log_not_stored(self) -> None: ...
 
 
 class HeldRecords:
@@ -36,7 +52,7 @@ class HeldRecords:
         deadline: The deadline of the invocation.
     """
 
-    def __init__(self, records: Sequence[Record], breakers: Breakers, deadline: Deadline) -> None:
+    def __init__(self, records: Sequence[Record], breakers: OpenBreakers, deadline: Deadline) -> None:
         self._records = records
         self._breakers = breakers
         self._deadline = deadline

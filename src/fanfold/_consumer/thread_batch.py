@@ -82,7 +82,7 @@ class ThreadBatch(Batch):
         self._started_at = self._looked_at = self._deadline.clock()
         self._look_seconds = FIRST_LOOK_SECONDS
         self._ended = 0
-        """Records that have ended; not exact, because several threads count."""
+        """Records that have ended; several threads count, so it is not exact."""
         self._ended_at_look = 0
         self._occupied = 0
         """Slots whose thread still runs a record that was given up."""
