@@ -33,6 +33,7 @@ POWERTOOLS_RECOVERY_SECONDS: Final = 30
 """When Powertools' circuit breaker probes after it has opened, by default."""
 
 _STATES: Final = (CLOSED, OPEN, HALF_OPEN)
+_STATES_TEXT: Final = "CLOSED, OPEN or HALF_OPEN"
 _TIMES: Final = ("since", "opened_at", "closed_at", "probe_due", "lease_until", "tick_at")
 _COUNTS: Final = ("version", "failures", "pages", "released")
 _MESSAGES: Final = "messages"
@@ -123,6 +124,7 @@ def circuit_of(shared: Item | None, own: Item | None) -> Circuit:
     return stored._replace(
         state=seen.state,
         since=seen.opened_at if stored.is_closed else stored.since,
+        tick_at=0.0 if stored.is_closed else stored.tick_at,
         opened_at=seen.opened_at,
         probe_due=seen.opened_at + POWERTOOLS_RECOVERY_SECONDS,
         owner=seen.owner,
@@ -158,14 +160,14 @@ def _own_circuit(item: Item) -> Circuit:
 
 
 def _state(item: Item, *, required: bool = False) -> Any:
-    state = _text(item, "state", required=required)
-    if state not in _STATES and (state or required):
-        raise _unreadable(item, "state", "CLOSED, OPEN or HALF_OPEN")
-    return state or CLOSED
+    state = _value(item, "state", "S", _STATES_TEXT, str, required=required) or CLOSED
+    if state not in _STATES:
+        raise _unreadable(item, "state", _STATES_TEXT)
+    return state
 
 
-def _text(item: Item, name: str, *, required: bool = False) -> str:
-    return _value(item, name, "S", "a string", str, required=required) or ""
+def _text(item: Item, name: str) -> str:
+    return _value(item, name, "S", "a string", str) or ""
 
 
 def _count(item: Item, name: str) -> int:

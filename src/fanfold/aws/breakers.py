@@ -34,6 +34,9 @@ _CONFLICTS: Final = frozenset(
     {"TransactionConflictException", "TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"}
 )
 """Error codes, and codes of the reasons why a transaction was cancelled, after which a repeated call may succeed."""
+_INVALID: Final = "ValidationException"
+_UNREADABLE: Final = "UnreadableItem"
+"""The error code for an item that another program has written."""
 _REFUSED: Final = "ConditionalCheckFailed"
 """The code of the reason that a condition of a transaction was not met."""
 
@@ -190,7 +193,13 @@ class DynamoDBBreakers:
         except ServiceError as error:
             if is_conditional_check(error):
                 return None
-            raise
+            if error.code != _INVALID:
+                raise
+            raise ServiceError(
+                f"{error}: item {name + items.OWN_SUFFIX!r} cannot be updated; correct it, or delete it",
+                code=_UNREADABLE,
+                transient=False,
+            ) from error
         with self._readable():
             return items.circuit_of(None, response["Attributes"])
 
@@ -220,12 +229,12 @@ class DynamoDBBreakers:
                     return await call(self._client, operation, self._table, arguments)
             except ServiceError as error:
                 failures += 1
-                if error.code == "ValidationException" and re.search("schema|[Kk]ey element", str(error)):
+                if error.code == _INVALID and re.search("schema|[Kk]ey element", str(error)):
                     raise ConfigurationError(
                         f"table {self._table}: its key is not the one of a table of breakers: it must have the "
                         "partition key id, a string, and no sort key"
                     ) from error
-                if failures == _ATTEMPTS or not _CONFLICTS & {error.code, *_reasons(error)}:
+                if failures == _ATTEMPTS or not _may_succeed(error):
                     raise
             await anyio.sleep(_BACKOFF.next_delay(failures))
 
@@ -236,9 +245,15 @@ class DynamoDBBreakers:
         except items.UnreadableItemError as error:
             raise ServiceError(
                 f"table {self._table}: {error}; correct the attribute, or delete the item",
-                code="UnreadableItem",
+                code=_UNREADABLE,
                 transient=False,
             ) from error
+
+
+def _may_succeed(error: ServiceError) -> bool:
+    """Return whether only another write was in the way of a call."""
+    codes = {error.code, *_reasons(error)}
+    return bool(_CONFLICTS & codes) and _REFUSED not in codes
 
 
 def _reasons(error: ServiceError) -> Sequence[str]:
