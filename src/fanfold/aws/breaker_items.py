@@ -39,7 +39,8 @@ _COUNTS: Final = ("version", "failures", "pages", "released")
 _MESSAGES: Final = "messages"
 _MAX_PAGE_BYTES: Final = 4_000_000
 """Size of a page's JSON: 500 messages with a handle of 1,024 characters and an ARN have about 0.6 MB."""
-_EXACT: Final = 2**53
+_MOST: Final = 1e11
+"""Largest number that can be true; as a time, it is in the year 5138."""
 
 
 class UnreadableItemError(ValueError):
@@ -183,7 +184,7 @@ def _number(item: Item, name: str, *, required: bool = False) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < _EXACT:
+    if not 0 <= value < _MOST:
         raise _unreadable(item, name, "a number of at least 0")
     return value
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 
 from fanfold._base.backoff import Backoff
-from fanfold._ports.breakers import COUNT_SECONDS, Circuit, Hidden
+from fanfold._ports.breakers import COUNT_SECONDS, UNREADABLE, Circuit, Hidden
 from fanfold.aws import breaker_items as items
 from fanfold.aws.clients import client_of
 from fanfold.aws.fast_calls import call
@@ -35,8 +35,6 @@ _CONFLICTS: Final = frozenset(
 )
 """Error codes, and codes of the reasons why a transaction was cancelled, after which a repeated call may succeed."""
 _INVALID: Final = "ValidationException"
-_UNREADABLE: Final = "UnreadableItem"
-"""The error code for an item that another program has written."""
 _REFUSED: Final = "ConditionalCheckFailed"
 """The code of the reason that a condition of a transaction was not met."""
 
@@ -197,7 +195,7 @@ class DynamoDBBreakers:
                 raise
             raise ServiceError(
                 f"{error}: item {name + items.OWN_SUFFIX!r} cannot be updated; correct it, or delete it",
-                code=_UNREADABLE,
+                code=UNREADABLE,
                 transient=False,
             ) from error
         with self._readable():
@@ -245,7 +243,7 @@ class DynamoDBBreakers:
         except items.UnreadableItemError as error:
             raise ServiceError(
                 f"table {self._table}: {error}; correct the attribute, or delete the item",
-                code=_UNREADABLE,
+                code=UNREADABLE,
                 transient=False,
             ) from error
 
