@@ -8,8 +8,8 @@ from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, Circuit
 
 MOST_PROBE_SECONDS: Final = 300.0
 """Longest interval of probes, unless a longer one is set."""
-_AGE_SHARE: Final = 0.1
-"""Interval of probes, as a share of the outage so far: recovery is then noticed within a tenth of the outage."""
+_AGE_SHARE: Final = 1 / 30
+"""Interval of probes, as a share of the outage so far: the longer it lasts, the later its end may be noticed."""
 _SAME_OUTAGE_PROBES: Final = 4
 """Intervals of probes after which a circuit that opens again has a new outage."""
 RELEASE_SECONDS: Final = 30.0
@@ -17,7 +17,7 @@ RELEASE_SECONDS: Final = 30.0
 
 
 def probe_interval(age: float, probe_every: float) -> float:
-    """Return the seconds until the next probe: at least ``probe_every``, and a tenth of the outage, at most 300 s."""
+    """Return the seconds until the next probe: at least ``probe_every``; a thirtieth of the outage, up to 300 s."""
     return max(probe_every, min(_AGE_SHARE * age, MOST_PROBE_SECONDS))
 
 
