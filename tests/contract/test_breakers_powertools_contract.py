@@ -128,6 +128,15 @@ async def test_fanfold_sees_that_powertools_has_closed_a_circuit(shared):
     assert circuit.has_hidden
 
 
+async def test_a_count_sees_that_powertools_has_closed_a_circuit(shared):
+    """Otherwise, one failure after the outage would seem to begin it anew."""
+    await shared.table.change(shared.name, Circuit(), OPENED)
+    assert (await shared.table.count_failures(shared.name, 1, NOW)).state == OPEN
+    shared.powertools().save_closed(shared.name)
+    circuit = await shared.table.count_failures(shared.name, 1, NOW)
+    assert (circuit.state, circuit.failures) == (CLOSED, 2)
+
+
 @pytest.mark.parametrize("state", [CLOSED, OPEN, HALF_OPEN])
 async def test_a_change_fails_if_powertools_has_changed_the_circuit_since_it_was_read(shared, state):
     """Nothing is stored, although the version is still the same; after another read, it succeeds."""

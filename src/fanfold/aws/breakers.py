@@ -93,6 +93,8 @@ class DynamoDBBreakers:
         )
         for update, condition in (add, begin, add):  # the last one if another environment has begun the interval
             circuit = await self._update(name, update, values, condition)
+            if circuit is not None and not circuit.is_closed:
+                (circuit,) = await self.read([name])  # Powertools may have closed it
             if circuit is not None:
                 return circuit
         raise ServiceError(
@@ -256,7 +258,7 @@ def _may_succeed(error: ServiceError) -> bool:
 
 def _reasons(error: ServiceError) -> Sequence[str]:
     """Return the codes of the reasons why a transaction was cancelled; empty for any other error."""
-    response = getattr(error.__cause__, "response", {})
+    response = getattr(error.__cause__, "response", None) or {}  # None if there was no response
     return [str(reason.get("Code")) for reason in response.get("CancellationReasons", [])]
 
 

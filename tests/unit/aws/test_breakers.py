@@ -73,8 +73,8 @@ async def test_reads_are_consistent(table, aws):
 
 async def test_a_write_is_repeated_after_a_conflict_with_a_transaction(table, aws):
     """DynamoDB refuses a count while the state changes."""
-    aws.script = [CONFLICT, CONFLICT, Reply({"Attributes": {**ITEM, "failures": {"N": "3"}}})]
-    assert await table.count_failures("orders", 3, 0.0) == OPENED._replace(failures=3)
+    aws.script = [CONFLICT, CONFLICT, Reply({"Attributes": {"failures": {"N": "3"}}})]
+    assert await table.count_failures("orders", 3, 0.0) == Circuit(failures=3)
     aws.script = [canceled("TransactionConflict", "None"), Reply({})]
     assert await table.change("orders", Circuit(), OPENED)
 
@@ -138,6 +138,20 @@ async def test_a_table_that_cannot_be_reached_holds_nobody_for_long():
         with pytest.raises(ServiceError, match=r"^table breakers: ") as error:
             await table.read(["orders"])
     assert error.value.transient
+
+
+@pytest.mark.parametrize("operation", ["read", "count", "change"])
+async def test_a_connection_without_a_response_is_an_error_on_one_line(table, aws, operation):
+    """The caller may try it later."""
+    aws.default = Reply(status=None)
+    calls = {
+        "read": lambda: table.read(["orders"]),
+        "count": lambda: table.count_failures("orders", 1, 0.0),
+        "change": lambda: table.change("orders", Circuit(), OPENED),
+    }
+    with pytest.raises(ServiceError, match=r"^table breakers: Connection was closed .*$") as error:
+        await calls[operation]()
+    assert (error.value.transient, len(aws.requests)) == (True, 2)
 
 
 async def test_circuits_expire_two_weeks_after_their_last_change(table, aws):
