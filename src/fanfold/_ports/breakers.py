@@ -19,6 +19,8 @@ PAGE_HANDLES: Final = 500
 """Maximum number of messages in a page: an item of DynamoDB has at most 400 KB."""
 COUNT_SECONDS: Final = 60
 """Interval in which failures of all execution environments are counted together."""
+UNREADABLE: Final = "UnreadableItem"
+"""The error code for an item that another program has written or damaged."""
 
 
 class Circuit(NamedTuple):
