@@ -46,6 +46,8 @@ PROBE_SECONDS: Final = 10.0
 TICK_LOST_SECONDS: Final = 900.0
 """Time without a tick after which another tick message is sent: three of its longest intervals."""
 _ATTEMPTS: Final = 5
+_RELEASE_PAGES: Final = 10
+"""Pages that are made visible together."""
 _RELEASE_CALLS: Final = 5
 """Concurrent calls that make messages visible."""
 _RELEASE_SECONDS: Final = 5.0
@@ -100,7 +102,18 @@ class Keeper:
     @property
     def is_idle(self) -> bool:
         """True if nothing has to be read, written, or made visible."""
-        return self.state.is_idle and (self._task is None or self._task.done())
+        releases = self.state.circuit.is_closed and self._table.holds_alone
+        return self.state.is_idle and not releases and (self._task is None or self._task.done())
+
+    @property
+    def age(self) -> float:
+        """Seconds since the outage began."""
+        return max(0.0, self._now() - self.state.circuit.since)
+
+    @property
+    def is_alone(self) -> bool:
+        """True while this execution environment decides alone, because there is no table that can be used."""
+        return self._table.is_alone
 
     def _now(self) -> float:
         return self._breaker.clock()
@@ -184,7 +197,12 @@ class Keeper:
         return self._now()
 
     async def _read(self, *, claims: bool = True) -> None:
-        self._adopt(await self._table.read(self.state.circuit))
+        known = self.state.circuit
+        circuit = self._stored = await self._table.read(known)
+        if not known.is_closed and circuit.is_closed and circuit.closed_at < known.opened_at:
+            await self._open()  # it was opened while the table could not be used
+        else:
+            self._adopt(circuit)
         now, owner = self._now(), self.state.owner
         if self._stored.is_closed:
             if may_release(self._stored, now, owner):
@@ -243,7 +261,7 @@ class Keeper:
 
     async def release(self, within_seconds: float | None) -> None:
         """Make hidden messages visible, within a time, if the circuit is closed; another batch continues."""
-        if self.state.is_open or not self.state.circuit.has_hidden:
+        if self.state.is_open or not (self.state.circuit.has_hidden or self._table.holds_alone):
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_seconds), self._lock:
@@ -267,10 +285,12 @@ class Keeper:
         """Make the messages of all pages visible, as long as this execution environment has the right to."""
         await self._make_visible(await self._table.take_alone() if self._stored.is_closed else ())
         while may_release(self._stored, self._now(), self.state.owner):
-            number = self._stored.released + 1
-            await self._make_visible(await self._table.page(number, self._stored))
-            await self._table.released(number, self._stored)
-            self._adopt(self._stored._replace(released=number))
+            first, last = self._stored.released + 1, min(self._stored.released + _RELEASE_PAGES, self._stored.pages)
+            reads = (self._table.page(number, self._stored) for number in range(first, last + 1))
+            pages = await asyncio.gather(*reads)
+            await self._make_visible([message for page in pages for message in page])
+            await asyncio.gather(*(self._table.released(number, self._stored) for number in range(first, last + 1)))
+            self._adopt(self._stored._replace(released=last))
 
     async def _make_visible(self, hidden: Iterable[Hidden]) -> int:
         """Make messages visible; return how many were hidden until now."""
@@ -323,16 +343,14 @@ class Keeper:
     async def _release_probe(self) -> None:
         """Make one hidden message visible, which becomes the probe: of those with the most receives left."""
         circuit, now = self._stored, self._now()
+        fewest = 1 if self._breaker.last == "copy" else _FEWEST_RECEIVES
         newest = range(circuit.pages, max(circuit.released, circuit.pages - _PROBE_PAGES), -1)
         oldest = range(circuit.released + 1, min(circuit.pages - _PROBE_PAGES, circuit.released + _PROBE_PAGES) + 1)
         for numbers in (newest, oldest):
             pages = [await self._table.page(number, circuit) for number in numbers]
             # A message with one receive left would come back for the last time.
             able = [
-                message
-                for page in pages
-                for message in page
-                if message.until > now and message.receives_left >= _FEWEST_RECEIVES
+                message for page in pages for message in page if message.until > now and message.receives_left >= fewest
             ]
             able.sort(key=lambda message: -message.receives_left)
             for message in able[:_PROBE_PAGES]:

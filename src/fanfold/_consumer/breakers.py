@@ -86,6 +86,11 @@ class Breakers:
         declared = self.keepers[: self._of_consumer]
         return next((keeper for keeper in declared if keeper.state.breaker.counts(error)), None)
 
+    def redelivered(self) -> None:
+        """Have circuits read for a message that was received before."""
+        for keeper in self.keepers:
+            keeper.state.redelivered()
+
     @property
     def gate_records(self) -> bool:
         """True if admission must ask one of them before each record."""

@@ -175,11 +175,11 @@ class BatchOutcomes:
             if value is None:
                 self.settle().add(position, self._records[position], Retrying(seconds))
 
-    def settle_deferred(self, position: int, outcome: Outcome) -> None:
+    def settle_deferred(self, position: int, outcome: Outcome, *, at_least: float | None = None) -> None:
         """Settle a record that failed as if it had failed now; on a FIFO queue, also what waits for it in its group."""
-        if self._backoff is None and isinstance(outcome, Failed):
+        if self._backoff is None and at_least is None and isinstance(outcome, Failed):
             return
-        delay = self.settle().add(position, self._records[position], outcome)
+        delay = self.settle().add(position, self._records[position], outcome, at_least=at_least)
         if delay is not None and self.is_fifo:
             group = group_of(self._records[position])
             for later, record in enumerate(self._records):

@@ -73,8 +73,7 @@ class ThreadBatch(Batch):
         self._to_do: deque[Lane] | TenantLanes = deque(self._lanes) if self._tenants is None else self._tenants
         self._workers: set[_Worker] = set()
         """Workers that run, those included whose lane the event loop goes on with."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        """Tasks of the event loop for records whose thread has returned."""
+        self._tasks: set[asyncio.Task[None]] = set()  # of the event loop, for records whose thread has returned
         self._reports: deque[_Report] = deque()
         self._admission_lock = threading.Lock()
         self._waits: threading.Event | None = None
