@@ -49,8 +49,8 @@ async def open_by_hand(table: BreakerTable, name: str, now: float) -> Circuit:
     """
 
     def decide(circuit: Circuit) -> Circuit | None:
-        if circuit.is_closed:
-            return opened(circuit, now, probe_every=_PROBE_EVERY, forced=True)
+        if circuit.is_closed:  # a new outage, even if the last one has just ended
+            return opened(circuit._replace(closed_at=0.0), now, probe_every=_PROBE_EVERY, forced=True)
         return None if circuit.forced else given_back(circuit)._replace(forced=True)
 
     return await _change(table, name, decide)

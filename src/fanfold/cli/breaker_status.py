@@ -75,7 +75,7 @@ def rows(name: str, circuit: Circuit, now: float) -> Iterator[tuple[str, str]]:
         if 0 < circuit.since < circuit.closed_at:
             yield "last outage", f"{duration_text(circuit.closed_at - circuit.since)}, from {_time(circuit.since)}"
     else:
-        yield "open since", _when(circuit.since, now)
+        yield "outage since", _when(circuit.since, now)
         if circuit.opened_at > circuit.since:
             yield "last opened", _when(circuit.opened_at, now)
         yield "next probe", _next_probe(name, circuit, now)

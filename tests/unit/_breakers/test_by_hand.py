@@ -71,9 +71,10 @@ def outage() -> Outage:
 
 
 async def test_a_closed_circuit_is_opened_by_hand(outage):
-    """An outage begins; a repetition changes nothing."""
+    """A new outage begins, even if the last one has just ended; a repetition changes nothing."""
+    await outage.change(Circuit(since=100.0, opened_at=100.0, closed_at=999.0))
     circuit = await open_by_hand(outage.table, "orders", 1000.0)
-    assert circuit == Circuit(OPEN, 1, since=1000.0, opened_at=1000.0, probe_due=1030.0, forced=True)
+    assert circuit == Circuit(OPEN, 2, since=1000.0, opened_at=1000.0, probe_due=1030.0, forced=True)
     assert await open_by_hand(outage.table, "orders", 1500.0) == circuit == await outage.circuit()
 
 

@@ -13,7 +13,7 @@ ENDED = OPENED._replace(state=CLOSED, closed_at=NOW - 300)
 def test_an_open_breaker_shows_its_outage_its_next_probe_and_its_hidden_messages():
     """Durations are relative to now."""
     shown = dict(rows("orders", OPENED, NOW))
-    assert shown["open since"].endswith("(15 min ago)")
+    assert shown["outage since"].endswith("(15 min ago)")
     assert shown["last opened"].endswith("(20 s ago)")
     assert shown["next probe"] == "in 10 s"
     assert shown["last tick"].endswith("(8.0 s ago)")
