@@ -46,8 +46,6 @@ class Circuit(NamedTuple):
     """When another one may probe although this probe has not ended."""
     tick_at: float = 0.0
     """When the tick message was last seen; 0 for never."""
-    ticker: str = ""
-    """Id of that message; empty if it is not known."""
     pages: int = 0
     """Number of pages of hidden messages that were added so far."""
     released: int = 0
@@ -55,6 +53,8 @@ class Circuit(NamedTuple):
     """
     forced: bool = False
     """True if a person opened it: no probe closes it."""
+    ticker: str = ""
+    """Id of the tick message that was seen last; empty if it is not known."""
 
     @property
     def is_closed(self) -> bool:
