@@ -45,7 +45,7 @@ class Survival(NamedTuple):
     seconds: float
     """Its length: an outage up to this length costs no healthy message."""
     reason: Reason
-    """What limits it."""
+    """The limit that it reaches."""
 
 
 def last_receive(settings: QueueSettings) -> tuple[float, float]:
@@ -53,12 +53,12 @@ def last_receive(settings: QueueSettings) -> tuple[float, float]:
 
     Times are seconds since its first receive; infinity without a dead-letter queue.
 
-    - Without a backoff, a failed message becomes visible when the visibility timeout, which begins with the receive, has
-      passed: ``(receives - 1) * visibility_timeout``. (SQS developer guide, "Amazon SQS visibility timeout".)
+    - Without a backoff, a failed message becomes visible when the visibility timeout, which begins with the receive,
+      has passed: ``(receives - 1) * visibility_timeout``. (SQS developer guide, "Amazon SQS visibility timeout".)
     - With a backoff, it is received again after the delay, which begins with the failure: the sum of the delays, from
       ``d * (1 - jitter)`` to ``d`` each. (``Backoff``.) The failure is up to ``function_timeout`` later than the call.
-    - A call is up to ``window`` later than the receive. (Lambda developer guide, "Creating and configuring an Amazon SQS
-      event source mapping".)
+    - A call is up to ``window`` later than the receive. (Lambda developer guide, "Creating and configuring an Amazon
+      SQS event source mapping".)
     """
     if settings.max_receive_count is None:
         return float("inf"), float("inf")
@@ -90,8 +90,8 @@ def without_breaker(settings: QueueSettings) -> Survival:
 def opening_receive(settings: QueueSettings) -> int:
     """Return the receive of a message, the only one in its queue, whose failure opens the breaker: from 2 to 5.
 
-    With more messages, a breaker opens earlier. It opens after ``OPENING_FAILURES`` failures, or as soon as two failures
-    span ``OPENING_SPAN_SECONDS``. (``Breaker``; docs/outages.md.)
+    With more messages, a breaker opens earlier. It opens after ``OPENING_FAILURES`` failures, or as soon as two
+    failures span ``OPENING_SPAN_SECONDS``. (``Breaker``; docs/outages.md.)
     """
     receives = range(2, OPENING_FAILURES)
     return next(
@@ -103,9 +103,9 @@ def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_S
     """Return the longest outage that settings survive with a breaker that opens as late as ``opening_receive``.
 
     While the breaker is open, each receive that is left, except the last, can keep a message invisible for up to
-    ``SQS_MAX_VISIBILITY_SECONDS``: ``min(outage_budget, left * 12 h)``, and at most the retention period. If the breaker
-    would open with the last receive, or after it, it is too late for that message, and the settings survive what they
-    survive without a breaker. (SQS quotas; docs/outages.md.)
+    ``SQS_MAX_VISIBILITY_SECONDS``: ``min(outage_budget, left * 12 h)``, and at most the retention period. If the
+    breaker would open with the last receive, or after it, it is too late for that message, and the settings survive
+    what they survive without a breaker. (SQS quotas; docs/outages.md.)
 
     Args:
         settings: The settings of the queue and of the mapping.

@@ -86,15 +86,19 @@ def test_the_finding_states_what_the_settings_survive_and_three_ways_to_survive_
         (
             {"queue": receives(2), "function": BREAKER},
             7200,
-            "VisibilityTimeout 60 s, maxReceiveCount 2, with a breaker: a message that fails before it opens can "
-            "survive only 1 min",
+            (
+                "VisibilityTimeout 60 s, maxReceiveCount 2, with a breaker: a message that fails before it opens can "
+                "survive only 1 min"
+            ),
             "a maxReceiveCount of 5 or more",
         ),
         (
             {"queue": receives(1)},
             1_000_000,
-            "VisibilityTimeout 60 s, maxReceiveCount 1: a healthy message uses its last receive after 0 s of an "
-            "outage, and is dead-lettered",
+            (
+                "VisibilityTimeout 60 s, maxReceiveCount 1: a healthy message uses its last receive after 0 s of an "
+                "outage, and is dead-lettered"
+            ),
             "a breaker (FANFOLD_BREAKER_TABLE), with a maxReceiveCount of 5 or more",
         ),
     ],
