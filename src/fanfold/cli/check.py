@@ -23,6 +23,14 @@ from fanfold.cli.arguments import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+_OUTAGE = typer.Option(
+    None,
+    metavar="SECONDS",
+    min=1,
+    max=1_209_600,
+    help="Warn about queues whose settings do not survive an outage of this length of a service that the function calls; "
+    "900 is a good start.",
+)
 
 
 class Form(StrEnum):
@@ -54,14 +62,7 @@ def check(
         help="Lowest severity that makes the exit code 1.",
     ),
     ignore: list[str] = typer.Option([], metavar="RULE", help="Skip this rule, such as FF012. Repeatable."),
-    outage: float | None = typer.Option(
-        None,
-        metavar="SECONDS",
-        min=1,
-        max=1_209_600,
-        help="Warn about queues whose settings do not survive an outage of this length of a service that the function "
-        "calls; 900 is a good start.",
-    ),
+    outage: float | None = _OUTAGE,
     form: Form = typer.Option(
         Form.TEXT, "--format", case_sensitive=False, metavar="|".join(Form), help="Output format of the findings."
     ),

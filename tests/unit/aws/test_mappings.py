@@ -123,7 +123,6 @@ async def test_a_queue_without_a_mapping_to_the_function_is_an_error_that_names_
         (failure("TooManyRequestsException", 429), ServiceError),
         (failure("ServiceException", 500), ServiceError),
         (failure("ResourceNotFoundException", 404), ConfigurationError),
-        (Reply(status=None), ServiceError),
     ],
 )
 async def test_other_errors_are_raised(aws: ScriptedAws, mappings: LambdaMappings, reply: Reply, error: type):

@@ -41,8 +41,8 @@ def test_an_outage_is_checked_only_if_its_length_is_stated(check: Any):
 )
 def test_the_boundaries_of_an_outage(check: Any, changes: Any, outage: float, expected: list[str]):
     """Without a breaker, the settings of the queue decide; with one, its retention period and receives."""
-    found = [rule for rule in rules(check(template(**changes), outage_seconds=outage)) if rule != "FF015"]
-    assert found == expected
+    findings = [rule for rule in rules(check(template(**changes), outage_seconds=outage)) if rule != "FF015"]
+    assert findings == expected
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_the_boundaries_of_an_outage(check: Any, changes: Any, outage: float, ex
 )
 def test_an_unknown_setting_is_reported_instead_of_an_outage(check: Any, changes: Any):
     """It may be that the settings survive it."""
-    found, unchecked = outcome(check(template(**changes), outage_seconds=900))
-    assert "FF035" not in found
+    findings, unchecked = outcome(check(template(**changes), outage_seconds=900))
+    assert "FF035" not in findings
     assert "FF035" in unchecked
 
 
