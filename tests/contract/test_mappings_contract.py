@@ -47,8 +47,8 @@ class Orders:
     async def states(self) -> dict[str, str]:
         """Return the state of the mapping of each function."""
         page = await self.client.list_event_source_mappings(EventSourceArn=self.queue)
-        found = page["EventSourceMappings"]
-        return {mapping["FunctionArn"].rpartition(":")[2]: mapping["State"] for mapping in found}
+        mappings = page["EventSourceMappings"]
+        return {mapping["FunctionArn"].rpartition(":")[2]: mapping["State"] for mapping in mappings}
 
 
 @pytest.fixture

@@ -37,11 +37,11 @@ class LambdaMappings:
         """Enable or disable the mappings from queues to a function; see the port ``Mappings``."""
         done = True
         for queue in queue_arns:
-            found = False
+            exists = False
             async for mapping in self._of(function, queue):
-                found = True
+                exists = True
                 done = await self._set(mapping, queue, enabled=enabled) and done
-            if not found:
+            if not exists:
                 raise ConfigurationError(
                     f"queue {queue}: no event source mapping from it to function {_name_of(function)} exists that a "
                     "breaker could pause: unset FANFOLD_BREAKER_PAUSES_MAPPING"

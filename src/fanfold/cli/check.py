@@ -28,8 +28,8 @@ _OUTAGE = typer.Option(
     metavar="SECONDS",
     min=1,
     max=1_209_600,
-    help="Warn about queues whose settings do not survive an outage of this length of a service that the function calls; "
-    "900 is a good start.",
+    help="Warn about queues whose settings do not survive an outage of this length of a service that the function "
+    "calls; 900 is a good start.",
 )
 
 
