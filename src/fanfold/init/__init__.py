@@ -18,7 +18,9 @@ from fanfold._stack.project import project_folder
 from fanfold.errors import ConfigurationError
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-_BREAKER_LINES: Final = re.compile(r"^[^\n]*\[breaker\b[^\n]*\n(.*?)^[^\n]*\bbreaker\][^\n]*\n", re.MULTILINE | re.DOTALL)
+_BREAKER_LINES: Final = re.compile(
+    r"^[^\n]*\[breaker\b[^\n]*\n(.*?)^[^\n]*\bbreaker\][^\n]*\n", re.MULTILINE | re.DOTALL
+)
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -68,8 +70,8 @@ def create(name: str, parent: Path, *, job: bool, version: str, breaker: bool = 
     """Write a new project into a new folder, and return the folder. Existing files are never changed.
 
     Raises:
-        ConfigurationError: If the name is not valid, a breaker is requested for a job, or the folder exists or cannot be
-            written.
+        ConfigurationError: If the name is not valid, if a breaker is requested for a job, or if the folder exists or
+            cannot be written.
     """
     folder = parent / check_project_name(name)
     files = project_files(name, job=job, version=version, breaker=breaker)
