@@ -18,6 +18,8 @@ OPENING_FAILURES: Final = 5
 """Failures after which a breaker opens, by default."""
 OPENING_SPAN_SECONDS: Final = 30.0
 """Time that two failures without a success between them have to span for a breaker to open."""
+INVISIBLE_SECONDS: Final = SQS_MAX_VISIBILITY_SECONDS - 900.0
+"""Longest time for which a breaker keeps a message invisible with one receive."""
 
 Reason = Literal["receives", "retention", "budget"]
 
@@ -103,7 +105,7 @@ def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_S
     """Return the longest outage that settings survive with a breaker that opens as late as ``opening_receive``.
 
     While the breaker is open, each receive that is left, except the last, can keep a message invisible for up to
-    ``SQS_MAX_VISIBILITY_SECONDS``: ``min(outage_budget, left * 12 h)``, and at most the retention period. If the
+    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. If the
     breaker would open with the last receive, or after it, it is too late for that message, and the settings survive
     what they survive without a breaker. (SQS quotas; docs/outages.md.)
 
@@ -115,7 +117,7 @@ def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_S
     if settings.max_receive_count is None:
         return alone
     left = settings.max_receive_count - opening_receive(settings)
-    seconds = min(outage_budget, max(0, left) * SQS_MAX_VISIBILITY_SECONDS)
+    seconds = min(outage_budget, max(0, left) * INVISIBLE_SECONDS)
     if seconds <= alone.seconds:
         return alone
     if settings.retention <= seconds:

@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
-from fanfold.check.survival import QueueSettings, last_receive, opening_receive, with_breaker, without_breaker
+from fanfold._breakers import hides, window
+from fanfold.check.survival import (
+    INVISIBLE_SECONDS,
+    OPENING_FAILURES,
+    OPENING_SPAN_SECONDS,
+    OUTAGE_BUDGET_SECONDS,
+    QueueSettings,
+    last_receive,
+    opening_receive,
+    with_breaker,
+    without_breaker,
+)
 from fanfold.testing import Simulator
 
 HOUR = 3600
@@ -36,7 +47,8 @@ def test_without_a_breaker_settings_survive_until_the_earliest_last_receive(queu
     ("queue", "expected"),
     [
         (QueueSettings(30, 5), (12 * HOUR, "budget")),
-        (QueueSettings(30, 3), (12 * HOUR, "budget")),
+        (QueueSettings(30, 4), (12 * HOUR, "budget")),
+        (QueueSettings(30, 3), (11.75 * HOUR, "receives")),
         (QueueSettings(30, 2), (30, "receives")),  # the receive that opens the breaker is the last one
         (QueueSettings(10, 3), (20, "receives")),  # three failures span only 20 s
         (QueueSettings(10, 5), (12 * HOUR, "budget")),
@@ -54,9 +66,9 @@ def test_with_a_breaker_settings_survive_its_budget_if_a_receive_is_left_when_it
 
 @pytest.mark.parametrize(
     ("receives", "budget", "expected"),
-    [(3, 23 * HOUR, (12 * HOUR, "receives")), (4, 23 * HOUR, (23 * HOUR, "budget")), (4, 100, (100, "budget"))],
+    [(3, 23 * HOUR, (11.75 * HOUR, "receives")), (4, 23 * HOUR, (23 * HOUR, "budget")), (4, 100, (100, "budget"))],
 )
-def test_a_receive_keeps_a_message_invisible_for_at_most_twelve_hours(receives: int, budget: float, expected: Any):
+def test_a_receive_keeps_a_message_invisible_for_less_than_twelve_hours(receives: int, budget: float, expected: Any):
     """So a longer budget needs more receives."""
     assert with_breaker(QueueSettings(30, receives), budget) == expected
 
@@ -102,7 +114,16 @@ queues = st.builds(
 )
 
 
-def simulated_ends(queue: QueueSettings, outage: float, call_seconds: float, seed: int) -> tuple[float, int]:
+def test_the_constants_are_those_of_breakers():
+    """The check imports no breaker."""
+    breaker = fanfold.Breaker("payments", on=OSError)
+    constants = (breaker.outage_budget, breaker.failures, window.SPAN_SECONDS, hides.MOST_SECONDS)
+    assert constants == (OUTAGE_BUDGET_SECONDS, OPENING_FAILURES, OPENING_SPAN_SECONDS, INVISIBLE_SECONDS)
+
+
+def simulated_ends(
+    queue: QueueSettings, outage: float, call_seconds: float, seed: int, breaker: fanfold.Breaker | None = None
+) -> tuple[float, int]:
     """Return when the last delivery of a message began, and the number of dead letters.
 
     Args:
@@ -110,9 +131,10 @@ def simulated_ends(queue: QueueSettings, outage: float, call_seconds: float, see
         outage: Simulated seconds for which every call fails.
         call_seconds: Duration of an invocation.
         seed: Seed of the jitter.
+        breaker: The breaker of the consumer.
     """
 
-    @fanfold.consumer(backoff=queue.backoff, concurrency=1)
+    @fanfold.consumer(backoff=queue.backoff, concurrency=1, breaker=breaker)
     async def handler(order: Any) -> None:
         if simulator.clock.now < outage:
             raise ConnectionError("down")
@@ -143,3 +165,12 @@ def test_the_simulator_agrees_on_the_last_receive(queue: QueueSettings, share: f
     assert dead == 1
     survived = without_breaker(queue).seconds
     assert simulated_ends(queue, survived, call_seconds, seed)[1] == 0
+
+
+@settings(deadline=None, max_examples=25)
+@given(queue=queues, seed=st.integers(0, 99), budget=st.sampled_from([600, 7_200, OUTAGE_BUDGET_SECONDS]))
+def test_the_simulator_agrees_that_a_breaker_survives(queue: QueueSettings, seed: int, budget: float):
+    """A single message, which opens the breaker as late as possible, is not dead-lettered."""
+    breaker = fanfold.Breaker("payments", on=ConnectionError, outage_budget=budget)
+    survived = with_breaker(queue, budget).seconds
+    assert simulated_ends(queue, survived, 0.1, seed, breaker)[1] == 0
