@@ -104,22 +104,21 @@ def opening_receive(settings: QueueSettings) -> int:
 def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_SECONDS) -> Survival:
     """Return the longest outage that settings survive with a breaker that opens as late as ``opening_receive``.
 
-    While the breaker is open, each receive that is left, except the last, can keep a message invisible for up to
-    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. If the
-    breaker would open with the last receive, or after it, it is too late for that message, and the settings survive
-    what they survive without a breaker. (SQS quotas; docs/outages.md.)
+    The receive that opens it, and each one after it except the last, can keep the message invisible for up to
+    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. If the breaker
+    would open with the last receive, it is too late for this message, and the settings survive what they survive
+    without a breaker. (SQS quotas; docs/outages.md.)
 
     Args:
         settings: The settings of the queue and of the mapping.
         outage_budget: The setting of the breaker, seconds.
     """
-    alone = without_breaker(settings)
     if settings.max_receive_count is None:
-        return alone
+        return without_breaker(settings)
     left = settings.max_receive_count - opening_receive(settings)
-    seconds = min(outage_budget, max(0, left) * INVISIBLE_SECONDS)
-    if seconds <= alone.seconds:
-        return alone
+    if left <= 0:
+        return without_breaker(settings)
+    seconds = min(outage_budget, left * INVISIBLE_SECONDS)
     if settings.retention <= seconds:
         return _until_expiry(settings)
     return Survival(seconds, "budget" if seconds == outage_budget else "receives")

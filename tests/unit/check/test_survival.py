@@ -51,12 +51,13 @@ def test_without_a_breaker_settings_survive_until_the_earliest_last_receive(queu
         (QueueSettings(30, 3), (11.75 * HOUR, "receives")),
         (QueueSettings(30, 2), (30, "receives")),  # the receive that opens the breaker is the last one
         (QueueSettings(10, 3), (20, "receives")),  # three failures span only 20 s
-        (QueueSettings(10, 5), (12 * HOUR, "budget")),
+        (QueueSettings(10, 5), (11.75 * HOUR, "receives")),
         (QueueSettings(30, None), (345_600, "retention")),
         (QueueSettings(30, 5, retention=HOUR), (HOUR, "retention")),
         (QueueSettings(30, 5, backoff=fanfold.Backoff(base=5)), (37.5, "receives")),
         (QueueSettings(30, 5, backoff=fanfold.Backoff(base=60)), (12 * HOUR, "budget")),
-        (QueueSettings(43_200, 5), (48 * HOUR, "receives")),  # a breaker never makes it less
+        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=10)), (11.75 * HOUR, "receives")),
+        (QueueSettings(43_200, 5, retention=1_209_600), (12 * HOUR, "budget")),  # 48 hours without one
     ],
 )
 def test_with_a_breaker_settings_survive_its_budget_if_a_receive_is_left_when_it_opens(queue: Any, expected: Any):
