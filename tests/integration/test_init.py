@@ -51,7 +51,7 @@ def test_fanfold_check_has_no_findings_in_a_new_project(project: Path):
 
 @pytest.mark.parametrize("parameters", [[], ["--parameter", "BreakerPausesMapping=true"], ["-p", "BreakerTick=false"]])
 def test_a_new_project_with_a_breaker_survives_an_outage_of_twelve_hours(tmp_path: Path, parameters: list[str]):
-    """Whatever its parameters are, the check has no findings."""
+    """The check has no findings for any of its parameters."""
     pytest.importorskip("fanfold.check")
     assert fanfold("init", "shop", "--breaker", folder=tmp_path).returncode == 0
     done = fanfold("check", "shop/template.yaml", "--outage", "43200", *parameters, folder=tmp_path)

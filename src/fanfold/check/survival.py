@@ -101,8 +101,10 @@ def opening_receive(settings: QueueSettings) -> int:
     )
 
 
-def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_SECONDS) -> Survival:
-    """Return the longest outage that settings survive with a breaker that opens as late as ``opening_receive``.
+def with_breaker(
+    settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_SECONDS, opens_at: int | None = None
+) -> Survival:
+    """Return the longest outage that settings survive with a breaker.
 
     The receive that opens it, and each one after it except the last, can keep the message invisible for up to
     ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. If the breaker
@@ -112,10 +114,12 @@ def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_S
     Args:
         settings: The settings of the queue and of the mapping.
         outage_budget: The setting of the breaker, seconds.
+        opens_at: The receive of the message that opens the breaker, or is the first while it is open; None for that of
+            ``opening_receive``, the latest one.
     """
     if settings.max_receive_count is None:
         return without_breaker(settings)
-    left = settings.max_receive_count - opening_receive(settings)
+    left = settings.max_receive_count - (opens_at or opening_receive(settings))
     if left <= 0:
         return without_breaker(settings)
     seconds = min(outage_budget, left * INVISIBLE_SECONDS)
