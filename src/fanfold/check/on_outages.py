@@ -6,9 +6,20 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from fanfold._base.aws_limits import SQS_MAX_RECEIVES, SQS_MAX_VISIBILITY_SECONDS
+from fanfold._base.aws_limits import (
+    MAPPING_RECOMMENDED_RECEIVES,
+    SQS_MAX_RECEIVES,
+    SQS_MAX_VISIBILITY_SECONDS,
+)
 from fanfold._base.readable import duration_text
-from fanfold.check.survival import QueueSettings, Survival, with_breaker, without_breaker
+from fanfold.check.survival import (
+    INVISIBLE_SECONDS,
+    QueueSettings,
+    Survival,
+    opening_receive,
+    with_breaker,
+    without_breaker,
+)
 from fanfold.check.values import EventMapping, Hit, Model, NotKnown, Queue
 from fanfold.check.wording import amount, describe, function_of, not_known, synchronous
 
@@ -60,7 +71,11 @@ def _hit(queue: Queue, survival: Survival, outage: float, *, has_breaker: bool) 
     settings = f"{describe(queue.visibility, 's')}, {describe(queue.receives)}"
     if has_breaker:
         actual = f"{settings}, with a breaker: a message that fails before it opens can survive only {length}"
-        return Hit(queue.key, queue.receives.place, actual, "a maxReceiveCount of 5 or more")
+        needed = opening_receive(QueueSettings(queue.visibility.value or 0, None)) + math.ceil(
+            outage / INVISIBLE_SECONDS
+        )
+        fix = f"a maxReceiveCount of at least {max(needed, MAPPING_RECOMMENDED_RECEIVES)}"
+        return Hit(queue.key, queue.receives.place, actual, fix)
     actual = f"{settings}: a healthy message uses its last receive after {length} of an outage, and is dead-lettered"
     return Hit(queue.key, queue.receives.place, actual, _recommended(queue, outage))
 

@@ -93,39 +93,38 @@ def opening_receive(settings: QueueSettings) -> int:
     """Return the receive of a message, the only one in its queue, whose failure opens the breaker: from 2 to 5.
 
     With more messages, a breaker opens earlier. It opens after ``OPENING_FAILURES`` failures, or as soon as two
-    failures span ``OPENING_SPAN_SECONDS``. (``Breaker``; docs/outages.md.)
+    failures span ``OPENING_SPAN_SECONDS``. A message with at most two receives left is redelivered after at least this
+    time, so the receive before the last one opens it, if there are three or more. (``Breaker``; docs/outages.md.)
     """
     receives = range(2, OPENING_FAILURES)
-    return next(
-        (number for number in receives if _receive(settings, number)[0] >= OPENING_SPAN_SECONDS), OPENING_FAILURES
-    )
+    number = next((it for it in receives if _receive(settings, it)[0] >= OPENING_SPAN_SECONDS), OPENING_FAILURES)
+    most = settings.max_receive_count
+    return number if most is None else max(2, min(number, most - 1))
 
 
-def with_breaker(
-    settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_SECONDS, opens_at: int | None = None
-) -> Survival:
-    """Return the longest outage that settings survive with a breaker.
+def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_SECONDS) -> Survival:
+    """Return the longest outage that settings survive with a breaker that opens as late as ``opening_receive``.
 
     The receive that opens it, and each one after it except the last, can keep the message invisible for up to
-    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. If the breaker
-    would open with the last receive, it is too late for this message, and the settings survive what they survive
-    without a breaker. (SQS quotas; docs/outages.md.)
+    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. With one or two
+    receives, the breaker opens too late for this message, which is redelivered after ``OPENING_SPAN_SECONDS`` or its
+    backoff. (SQS quotas; docs/outages.md.)
 
     Args:
         settings: The settings of the queue and of the mapping.
         outage_budget: The setting of the breaker, seconds.
-        opens_at: The receive of the message that opens the breaker, or is the first while it is open; None for that of
-            ``opening_receive``, the latest one.
     """
     if settings.max_receive_count is None:
         return without_breaker(settings)
-    left = settings.max_receive_count - (opens_at or opening_receive(settings))
-    if left <= 0:
-        return without_breaker(settings)
-    seconds = min(outage_budget, left * INVISIBLE_SECONDS)
+    left = settings.max_receive_count - opening_receive(settings)
+    if left > 0:
+        seconds = min(outage_budget, left * INVISIBLE_SECONDS)
+    else:
+        delay = 0.0 if settings.backoff is None else _receive(settings, 2)[0]
+        seconds = (settings.max_receive_count - 1) * max(OPENING_SPAN_SECONDS, delay)
     if settings.retention <= seconds:
         return _until_expiry(settings)
-    return Survival(seconds, "budget" if seconds == outage_budget else "receives")
+    return Survival(seconds, "budget" if left > 0 and seconds == outage_budget else "receives")
 
 
 def _until_expiry(settings: QueueSettings) -> Survival:

@@ -50,11 +50,16 @@ def test_without_a_breaker_settings_survive_until_the_earliest_last_receive(queu
         (QueueSettings(30, 4), (12 * HOUR, "budget")),
         (QueueSettings(30, 3), (11.75 * HOUR, "receives")),
         (QueueSettings(30, 2), (30, "receives")),  # the receive that opens the breaker is the last one
-        (QueueSettings(10, 3), (20, "receives")),  # three failures span only 20 s
+        (QueueSettings(300, 2), (30, "receives")),  # after which its failure can open the breaker
+        (QueueSettings(30, 2, backoff=fanfold.Backoff(base=100)), (50, "receives")),
+        (QueueSettings(30, 1), (0, "receives")),
+        (QueueSettings(10, 3), (11.75 * HOUR, "receives")),
         (QueueSettings(10, 5), (11.75 * HOUR, "receives")),
         (QueueSettings(30, None), (345_600, "retention")),
         (QueueSettings(30, 5, retention=HOUR), (HOUR, "retention")),
-        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=5)), (37.5, "receives")),
+        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=5)), (11.75 * HOUR, "receives")),
+        (QueueSettings(30, 6, backoff=fanfold.Backoff(base=5)), (11.75 * HOUR, "receives")),
+        (QueueSettings(30, 7, backoff=fanfold.Backoff(base=5)), (12 * HOUR, "budget")),
         (QueueSettings(30, 5, backoff=fanfold.Backoff(base=60)), (12 * HOUR, "budget")),
         (QueueSettings(30, 5, backoff=fanfold.Backoff(base=10)), (11.75 * HOUR, "receives")),
         (QueueSettings(43_200, 5, retention=1_209_600), (12 * HOUR, "budget")),  # 48 hours without one
@@ -80,7 +85,10 @@ def test_a_receive_keeps_a_message_invisible_for_less_than_twelve_hours(receives
         (QueueSettings(30, 5), 2),
         (QueueSettings(29, 5), 3),
         (QueueSettings(10, 5), 4),
-        (QueueSettings(5, 5), 5),
+        (QueueSettings(5, 5), 4),  # the receive before the last one
+        (QueueSettings(5, 6), 5),
+        (QueueSettings(10, 3), 2),
+        (QueueSettings(10, 1), 2),
         (QueueSettings(30, 9, backoff=fanfold.Backoff(base=5)), 5),
         (QueueSettings(30, None, backoff=fanfold.Backoff(base=30, jitter=0)), 2),
     ],
@@ -88,7 +96,7 @@ def test_a_receive_keeps_a_message_invisible_for_less_than_twelve_hours(receives
 def test_a_single_message_opens_the_breaker_when_its_failures_span_thirty_seconds_or_are_five(
     queue: QueueSettings, number: int
 ):
-    """A short backoff makes this late."""
+    """A short backoff makes this late, but not too late, if there are three receives."""
     assert opening_receive(queue) == number
 
 
