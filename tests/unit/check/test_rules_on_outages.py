@@ -88,9 +88,18 @@ def test_the_finding_states_what_the_settings_survive_and_three_ways_to_survive_
             7200,
             (
                 "VisibilityTimeout 60 s, maxReceiveCount 2, with a breaker: a message that fails before it opens can "
-                "survive only 1 min"
+                "survive only 30 s"
             ),
-            "a maxReceiveCount of 5 or more",
+            "a maxReceiveCount of at least 5",
+        ),
+        (
+            {"queue": receives(5) | {"VisibilityTimeout": 10}, "function": BREAKER},
+            43_200,
+            (
+                "VisibilityTimeout 10 s, maxReceiveCount 5, with a breaker: a message that fails before it opens can "
+                "survive only 11 h 45 min"
+            ),
+            "a maxReceiveCount of at least 6",
         ),
         (
             {"queue": receives(1)},
