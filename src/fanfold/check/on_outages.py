@@ -1,9 +1,9 @@
-"""The rule about outages of a service that a function calls."""
+"""The rules about outages of a service that a function calls."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from fanfold._base.aws_limits import (
@@ -20,11 +20,13 @@ from fanfold.check.survival import (
     with_breaker,
     without_breaker,
 )
-from fanfold.check.values import EventMapping, Hit, Model, NotKnown, Queue
+from fanfold.check.values import EventMapping, Function, Hit, Model, NotKnown, Queue, Setting
 from fanfold.check.wording import amount, describe, function_of, not_known, synchronous
 
 BREAKER_TABLE: Final = "FANFOLD_BREAKER_TABLE"
 """The environment variable of a function whose consumer has a breaker."""
+RECEIVES: Final = "FANFOLD_MAX_RECEIVE_COUNT"
+"""The environment variable from which a breaker knows how many receives a message has left."""
 _WHOLE_ENVIRONMENT: Final = "Variables"
 
 
@@ -50,17 +52,42 @@ def _checked(model: Model, mapping: EventMapping, queue: Queue, outage: float) -
     alone = without_breaker(settings)
     if alone.seconds >= outage:
         return
-    function = function_of(model, mapping)
-    variables = [] if function is None else [variable.setting for variable in function.variables]
-    named = next((setting for setting in variables if setting.name == BREAKER_TABLE), None)
-    whole = next((setting for setting in variables if setting.name == _WHOLE_ENVIRONMENT), None)
-    if whole is not None and alone.reason == "receives":
-        yield from not_known(whole)
+    variables = _variables(function_of(model, mapping))
+    if _WHOLE_ENVIRONMENT in variables and alone.reason == "receives":
+        yield from not_known(variables[_WHOLE_ENVIRONMENT])
         return
-    has_breaker = named is not None and named.value != ""
+    has_breaker = _has_breaker(variables)
     survival = with_breaker(settings, outage) if has_breaker else alone  # its outage_budget is not in the template
     if survival.seconds < outage:
         yield _hit(queue, survival, outage, has_breaker=has_breaker)
+
+
+def receives_not_known(model: Model) -> Iterator[Hit | NotKnown]:
+    """Find functions with a breaker that does not know the ``maxReceiveCount`` of their queue."""
+    for mapping in synchronous(model):
+        function, receives = function_of(model, mapping), model.queues[mapping.queue].receives
+        variables = _variables(function)
+        if function is None or not _has_breaker(variables):
+            continue
+        stated = variables.get(RECEIVES)
+        if unknown := not_known(receives, *([stated] if stated else [])):
+            yield from unknown
+        elif receives.value is not None and (stated is None or stated.value != str(int(receives.value))):
+            value = "is not set" if stated is None else f"is {stated.value}"
+            actual = (
+                f"{RECEIVES} {value}, but {mapping.queue} has {describe(receives)}: the breaker does not know which "
+            )
+            actual += "messages are on their last receive"
+            place = function.place if stated is None else stated.place
+            yield Hit(function.key, place, actual, f'{RECEIVES}: "{int(receives.value)}"')
+
+
+def _variables(function: Function | None) -> dict[str, Setting[str]]:
+    return {variable.setting.name: variable.setting for variable in function.variables} if function else {}
+
+
+def _has_breaker(variables: Mapping[str, Setting[str]]) -> bool:
+    return BREAKER_TABLE in variables and variables[BREAKER_TABLE].value != ""
 
 
 def _hit(queue: Queue, survival: Survival, outage: float, *, has_breaker: bool) -> Hit:

@@ -1,11 +1,11 @@
-"""The rule about outages: texts and page. It is checked only for the length of an outage that the user states."""
+"""The rules about outages: texts and pages. FF035 is checked only for the length of an outage that the user states."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from fanfold.check import on_outages
-from fanfold.check.pages import VISIBILITY
+from fanfold.check.pages import DEAD_LETTERS, VISIBILITY
 from fanfold.check.rule import Rule
 from fanfold.check.values import Severity
 
@@ -26,5 +26,17 @@ RULES: Final = (
         "VisibilityTimeout: 361\nRedrivePolicy:\n  deadLetterTargetArn: !GetAtt DeadLetters.Arn\n  maxReceiveCount: 5 "
         "# survives (5 - 1) x 361 s: 24 minutes",
         on_outages.outage_not_survived,
+    ),
+    Rule(
+        "FF036",
+        Severity.WARNING,
+        "The breaker does not know the queue's maxReceiveCount",
+        "While a service is down, a breaker of fanfold keeps messages invisible for as long as their receives allow, "
+        "and processes or copies a message on its last receive. It knows the number from FANFOLD_MAX_RECEIVE_COUNT. "
+        "Without the variable, or with another number, healthy messages are dead-lettered in an outage.",
+        "Set FANFOLD_MAX_RECEIVE_COUNT in the environment of the function to the maxReceiveCount of its queue.",
+        DEAD_LETTERS,
+        'FANFOLD_BREAKER_TABLE: !Ref Breakers\nFANFOLD_MAX_RECEIVE_COUNT: "5" # the maxReceiveCount of the queue',
+        on_outages.receives_not_known,
     ),
 )

@@ -6,7 +6,7 @@ import pytest
 
 from checked import OPEN, QUEUE, consumer, outcome, rules, template
 from command import fanfold
-from fanfold.check.on_outages import BREAKER_TABLE
+from fanfold.check.on_outages import BREAKER_TABLE, RECEIVES
 
 BREAKER = consumer(**{BREAKER_TABLE: "breakers"})
 
@@ -41,7 +41,9 @@ def test_an_outage_is_checked_only_if_its_length_is_stated(check: Any):
 )
 def test_the_boundaries_of_an_outage(check: Any, changes: Any, outage: float, expected: list[str]):
     """Without a breaker, the settings of the queue decide; with one, its retention period and receives."""
-    findings = [rule for rule in rules(check(template(**changes), outage_seconds=outage)) if rule != "FF015"]
+    findings = [
+        rule for rule in rules(check(template(**changes), outage_seconds=outage)) if rule not in {"FF015", "FF036"}
+    ]
     assert findings == expected
 
 
@@ -119,6 +121,45 @@ def test_only_settings_that_sqs_accepts_are_recommended(
     findings = check(template(**changes), outage_seconds=outage).findings
     (finding,) = [finding for finding in findings if finding.rule == "FF035"]
     assert (finding.actual, finding.recommended) == (actual, recommended)
+
+
+@pytest.mark.parametrize(
+    ("variables", "queue", "expected"),
+    [
+        ({}, {}, ["FF036"]),
+        ({RECEIVES: "5"}, {}, []),
+        ({RECEIVES: 5}, {}, []),
+        ({RECEIVES: "1000"}, receives(1000), []),
+        ({RECEIVES: "4"}, {}, ["FF036"]),
+        ({RECEIVES: "5"}, receives(6), ["FF036"]),
+        ({RECEIVES: "5"}, {"RedrivePolicy": {}}, ["FF007"]),
+        ({RECEIVES: "5", BREAKER_TABLE: ""}, receives(6), []),
+    ],
+)
+def test_a_breaker_has_to_know_the_receives_of_the_queue(check: Any, variables: Any, queue: Any, expected: list[str]):
+    """It saves a message before its last receive is used up."""
+    report = check(template(function=consumer(**({BREAKER_TABLE: "breakers"} | variables)), queue=queue))
+    assert [rule for rule in rules(report) if rule != "FF015"] == expected
+
+
+@pytest.mark.parametrize(("variables", "queue"), [({RECEIVES: OPEN}, {}), ({RECEIVES: "5"}, {"RedrivePolicy": OPEN})])
+def test_unknown_receives_of_a_breaker_are_reported_as_not_known(check: Any, variables: Any, queue: Any):
+    """Neither is a finding."""
+    function = consumer(**({BREAKER_TABLE: "breakers"} | variables))
+    findings, unchecked = outcome(check(template(function=function, queue=queue)))
+    assert "FF036" not in findings
+    assert "FF036" in unchecked
+
+
+def test_the_finding_about_receives_names_the_variable_the_queue_and_the_number(check: Any):
+    """It states the place of the variable, or of the function if that is missing."""
+    findings = check(template(function=BREAKER)).findings
+    (finding,) = [finding for finding in findings if finding.rule == "FF036"]
+    assert finding.actual == (
+        "FANFOLD_MAX_RECEIVE_COUNT is not set, but Jobs has maxReceiveCount 5: the breaker does not know which "
+        "messages are on their last receive"
+    )
+    assert finding.recommended == 'FANFOLD_MAX_RECEIVE_COUNT: "5"'
 
 
 def test_the_command_takes_the_outage_in_seconds(tmp_path: Any):
