@@ -137,3 +137,8 @@ def test_broken_links_in_the_built_site_are_found(tmp_path: Path):
 def test_the_generated_page_about_the_mapping_is_up_to_date():
     """The script that the page names generates the same text."""
     succeeds(sys.executable, "benchmarks/mapping_page.py", "--check", folder=ROOT)
+
+
+def test_the_table_of_outages_that_settings_survive_is_up_to_date():
+    """``python docs/survival.py`` writes it."""
+    assert script("survival").table() in (DOCS / "outages.md").read_text()
