@@ -133,6 +133,10 @@ class Consumer(Generic[P, T]):
         if (invoke := INVOKE.get()) is not None:
             return invoke(self, event, context)
         use_context_variables()
+        if self.settings.breaker is not None:
+            from fanfold._breakers.ticks import with_watch  # not imported at cold start
+
+            event = with_watch(event)
         deadline = deadline_of(context, self.settings.deadline_margin)
         records, raises = records_from_event(event), self.settings.raise_on_total_failure
         if deadline.remaining() == 0:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.breakers import BreakerTable
     from fanfold._ports.idempotency import EntryStore
+    from fanfold._ports.mappings import Mappings
     from fanfold._ports.payload_pointers import OpenStore
     from fanfold._ports.queue import Queue, Settler
     from fanfold._ports.stores import Store
@@ -86,6 +87,10 @@ class ExecutionEnvironment:
         """Return the worker processes of the consumer; the first batch starts them."""
         self.pool = self.pool or create()
         return self.pool
+
+    def open_mappings(self) -> Callable[[], Awaitable[Mappings]]:
+        """Return a function that opens what enables and disables event source mappings, at its first call."""
+        return self.open_once(_open_mappings, "mappings")
 
     def open_queue(self, url: str) -> Callable[[], Awaitable[Queue]]:
         """Return a function that opens a queue to send to at its first call, and returns it at every call."""
@@ -247,6 +252,12 @@ def _open_entries(settings: Settings) -> AbstractAsyncContextManager[EntryStore]
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "idempotency") from error
     return open_entries(table, idempotency.layout)
+
+
+def _open_mappings() -> AbstractAsyncContextManager[Mappings]:
+    from fanfold.aws.mappings import open_mappings
+
+    return open_mappings()
 
 
 def _open_queue(url: str) -> AbstractAsyncContextManager[Queue]:

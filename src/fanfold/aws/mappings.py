@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from fanfold.aws.clients import client_of
 from fanfold.aws.faults import map_errors
 from fanfold.errors import ConfigurationError, ServiceError
 
+_CONFIG: Final[dict[str, Any]] = {
+    "connect_timeout": 2,
+    "read_timeout": 5,
+    "retries": {"mode": "standard", "max_attempts": 3},
+}
 _IN_USE: Final = frozenset({"ResourceInUseException", "ResourceConflictException"})
 """Error codes for a mapping that is being created, updated, or deleted."""
 _DENIED: Final = "AccessDeniedException"
@@ -21,6 +27,17 @@ _PERMISSIONS: Final = (
     "allow the role of the function lambda:ListEventSourceMappings on *, and lambda:UpdateEventSourceMapping on the "
     "mapping (see docs/outages.md), or unset FANFOLD_BREAKER_PAUSES_MAPPING"
 )
+
+
+@asynccontextmanager
+async def open_mappings() -> AsyncIterator[LambdaMappings]:
+    """Yield what enables and disables mappings; credentials, region and endpoint are the SDK's usual ones.
+
+    Raises:
+        ConfigurationError: If no region is set.
+    """
+    async with client_of("lambda", "Lambda", _CONFIG) as client:
+        yield LambdaMappings(client)
 
 
 class LambdaMappings:
