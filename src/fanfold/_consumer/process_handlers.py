@@ -50,6 +50,38 @@ def registered(name: HandlerName) -> Callable[..., Any] | None:
     return functions[name.number] if name.number < len(functions) else None
 
 
+def name_in_module(function: Callable[..., Any]) -> HandlerName:
+    """Return the name under which a worker process finds a function that is not a consumer's in its module.
+
+    Raises:
+        ConfigurationError: If it is defined in ``__main__``, or its module does not have it under its name.
+    """
+    name = HandlerName(str(getattr(function, "__module__", "")), str(getattr(function, "__qualname__", function)), 0)
+    _check_not_main(name)
+    if imported(name) is not function:
+        raise ConfigurationError(
+            f"{name.qualname} cannot run in worker processes: they cannot import it from {name.module or 'a module'}. "
+            "Define it with def at the top of the module"
+        )
+    return name
+
+
+def imported(name: HandlerName) -> Callable[..., Any] | None:
+    """Return what an imported module has under a name; None for nothing."""
+    value: Any = sys.modules.get(name.module)
+    for part in name.qualname.split("."):
+        value = getattr(value, part, None)
+    return value  # type: ignore[no-any-return] # what the parent has found, too
+
+
+def _check_not_main(name: HandlerName) -> None:
+    if name.module in {"__main__", "None"}:
+        raise ConfigurationError(
+            f"{name.qualname} cannot run in worker processes: they cannot import __main__. Define it in a separate "
+            "module"
+        )
+
+
 def check_findable(function: Callable[..., Any]) -> None:
     """Refuse a handler that a worker process could not find.
 
@@ -58,10 +90,7 @@ def check_findable(function: Callable[..., Any]) -> None:
     """
     module = str(getattr(function, "__module__", None))
     qualname = str(getattr(function, "__qualname__", repr(function)))
-    if module in {"__main__", "None"}:
-        raise ConfigurationError(
-            f"{qualname} cannot run in worker processes: they cannot import __main__. Define it in a separate module"
-        )
+    _check_not_main(HandlerName(module, qualname, 0))
     spec = getattr(sys.modules.get(module), "__spec__", None)
     if "<locals>" in qualname and not getattr(spec, "_initializing", False):
         raise ConfigurationError(

@@ -74,7 +74,6 @@ class Child:
         self.process.wait()
         self._free.close()
 
-
     def let_go(self) -> None:
         """Let a process that was forked from this one not keep the worker process running: it has copies of the ends.
 
