@@ -6,7 +6,7 @@ import boto3
 
 import fanfold
 
-sqs = boto3.client("sqs", region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
+sqs = boto3.client("sqs", region_name="us-east-1")
 
 
 @fanfold.consumer(processes=1)

@@ -19,6 +19,7 @@ import asyncio
 import importlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -204,9 +205,10 @@ def replacement_seconds(module: str, repeats: int) -> list[tuple[float, float]]:
 
 
 async def _replacements(module: str, repeats: int) -> list[tuple[float, float]]:
-    import fanfold
+    from fanfold._consumer.process_handlers import register
+    from fanfold._consumer.process_job import Spec
     from fanfold._consumer.process_pool import ProcessPool
-    from fanfold._consumer.process_start import Processes
+    from fanfold._consumer.process_wire import BODY
 
     ready = asyncio.Event()
 
@@ -217,7 +219,7 @@ async def _replacements(module: str, repeats: int) -> list[tuple[float, float]]:
                 ready.set()
 
     function = importlib.import_module(module).quick.function
-    pool = Watched(Processes(function, fanfold.Settings(processes=1))._spec, 1)
+    pool = Watched(Spec(register(function), pickle.dumps({}), None, BODY), 1)
     seconds: list[tuple[float, float]] = []
     for _ in range(repeats + 1):  # the first one warms up
         await ready.wait()

@@ -50,9 +50,10 @@ WITHOUT_SHARED_MEMORY = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o ro non
 def restricts_shared_memory() -> bool:
     """Return whether this system allows it: containers and distributions may refuse."""
     try:
-        return subprocess.run([*WITHOUT_SHARED_MEMORY, "true"], capture_output=True, check=False).returncode == 0
+        trial = subprocess.run([*WITHOUT_SHARED_MEMORY, "true"], capture_output=True, check=False)  # noqa: S603
     except FileNotFoundError:
         return False
+    return trial.returncode == 0
 
 
 def function(folder: Path, source: str) -> AbstractContextManager[Function]:

@@ -178,7 +178,7 @@ def function(folder: Path, source: str, *, command: Sequence[str] = (), **variab
         server = threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         server.start()
         with log.open("wb") as output:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - the interpreter, perhaps restricted
                 [*command, sys.executable, "-m", "awslambdaric", "app.handler"],
                 cwd=folder,
                 env={**_environment(api), **variables},
