@@ -205,7 +205,7 @@ def replacement_seconds(module: str, repeats: int) -> list[tuple[float, float]]:
 
 
 async def _replacements(module: str, repeats: int) -> list[tuple[float, float]]:
-    from fanfold._consumer.process_handlers import register
+    from fanfold._consumer.handler_names import name_of_consumer
     from fanfold._consumer.process_job import Spec
     from fanfold._consumer.process_pool import ProcessPool
     from fanfold._consumer.process_wire import BODY
@@ -219,7 +219,7 @@ async def _replacements(module: str, repeats: int) -> list[tuple[float, float]]:
                 ready.set()
 
     function = importlib.import_module(module).quick.function
-    pool = Watched(Spec(register(function), pickle.dumps({}), None, BODY), 1)
+    pool = Watched(Spec(name_of_consumer(function), pickle.dumps({}), None, BODY), 1)
     seconds: list[tuple[float, float]] = []
     for _ in range(repeats + 1):  # the first one warms up
         await ready.wait()

@@ -11,7 +11,8 @@ from fanfold._base.outcome import Done, Failed, Outcome
 from fanfold._base.record import Record
 from fanfold._consumer.binding import bind_here
 from fanfold._consumer.classify import invalid_return, outcome_of, rejects
-from fanfold._consumer.process_handlers import HandlerName, imported, registered, settings_of
+from fanfold._consumer.handler_names import HandlerName, found
+from fanfold._consumer.process_handlers import settings_of
 from fanfold._consumer.process_wire import ARGUMENTS, RECORD
 
 Call: TypeAlias = Callable[[str, Any], Any]
@@ -39,9 +40,9 @@ def calls_of(name: HandlerName, takes: str, settings: dict[str, Any]) -> Calls:
     Raises:
         LookupError: If the module does not have it.
     """
-    function = imported(name) if takes == ARGUMENTS else registered(name)
+    function = found(name)
     if function is None:
-        has = "have" if takes == ARGUMENTS else "create a consumer of"
+        has = "have" if name.number is None else "create a consumer of"
         raise LookupError(f"{name.module} does not {has} {name.qualname} when it is imported")
     if takes == ARGUMENTS:
         return _RecordHandler(function)

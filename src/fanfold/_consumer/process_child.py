@@ -29,6 +29,7 @@ from fanfold._base.import_string import last_line
 from fanfold._base.log_context import RECORD_KEYS
 from fanfold._base.outcome import Done, Failed
 from fanfold._consumer import process_handlers
+from fanfold._consumer.handler_names import HandlerName
 from fanfold._consumer.process_calls import calls_of
 from fanfold._consumer.process_values import UNSENT
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode
@@ -134,7 +135,7 @@ class _Child:
         logging.root.setLevel(setup["log_level"])
         sys.stdout, sys.stderr = _lines_to(1), _lines_to(2)
         vars(fanfold).update(consumer=process_handlers.consumer, Consumer=process_handlers.Registered)
-        name = process_handlers.HandlerName(*setup["handler"])
+        name = HandlerName(*setup["handler"])
         importlib.import_module(name.module)
         _forward(self)
         self._calls = calls_of(name, setup["takes"], pickle.loads(setup["settings"]))  # noqa: S301 - from our parent

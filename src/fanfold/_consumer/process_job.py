@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, NamedTuple
 
 from fanfold._base.deadline import Deadline
-from fanfold._consumer.process_handlers import HandlerName
+from fanfold._consumer.handler_names import HandlerName
 
 
 class Spec(NamedTuple):

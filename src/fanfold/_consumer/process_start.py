@@ -13,7 +13,7 @@ from typing import Any, Final
 from fanfold._base import aws_limits
 from fanfold._base.callables import is_coroutine_function
 from fanfold._consumer.binding import takes_only_body
-from fanfold._consumer.process_handlers import check_findable, register
+from fanfold._consumer.handler_names import name_of_consumer
 from fanfold._consumer.process_job import Spec
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold._consumer.process_pool import ProcessPool
@@ -39,13 +39,12 @@ class Processes:
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
         check_handler(function)
-        check_findable(function)
         self._settings = settings
         self._gates_each_start = settings.starts_per_second is not None
         changed = {"reject_on": settings.reject_on, "lifespan": settings.lifespan}
         takes = BODY if takes_only_body(function) else RECORD
         max_tasks = settings.max_tasks_per_process
-        self._spec = Spec(register(function), _pickled(changed), max_tasks, takes)
+        self._spec = Spec(name_of_consumer(function), _pickled(changed), max_tasks, takes)
         self._started: list[Child] = []
         self._started_by = 0
 

@@ -12,7 +12,7 @@ from fanfold._base.context import BatchContext
 from fanfold._base.import_string import last_line
 from fanfold._base.outcome import NotStarted
 from fanfold._consumer.environment import ExecutionEnvironment
-from fanfold._consumer.process_handlers import name_in_module
+from fanfold._consumer.handler_names import name_in_module
 from fanfold._consumer.process_job import PoolBatch, Spec
 from fanfold._consumer.process_pool import ProcessPool
 from fanfold._consumer.process_start import check_handler, vcpus

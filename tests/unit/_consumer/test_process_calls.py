@@ -9,8 +9,8 @@ import process_app
 from fanfold import Done, Failed, Reject, Rejected
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
+from fanfold._consumer.handler_names import HandlerName, name_in_module
 from fanfold._consumer.process_calls import Calls, calls_of
-from fanfold._consumer.process_handlers import HandlerName, imported, name_in_module, register
 from fanfold._consumer.process_wire import ARGUMENTS, BODY, RECORD
 from fanfold.testing import make_context, make_record
 
@@ -62,8 +62,9 @@ def test_work_of_a_record_handler_that_has_not_run_is_a_failure():
 @pytest.mark.parametrize(("takes", "content"), [(BODY, '{"do": "return", "value": 5}'), (RECORD, None)])
 def test_the_handler_of_a_consumer_is_called_with_its_body(takes, content):
     """Its decisions are outcomes."""
-    name = register(process_app.act)
-    calls = calls_of(name, takes, {"reject_on": ValueError, "lifespan": process_app.lifespan})
+    calls = calls_of(
+        name_in_module(process_app.act), takes, {"reject_on": ValueError, "lifespan": process_app.lifespan}
+    )
     record = make_record({"do": "return", "value": 5})
     assert calls.bind(BATCH)("id", content or record) == 5
     assert calls.outcome_of(ValueError("bad")) == Rejected("ValueError: bad")
@@ -71,15 +72,13 @@ def test_the_handler_of_a_consumer_is_called_with_its_body(takes, content):
 
 
 @pytest.mark.parametrize(
-    ("takes", "message"),
+    ("number", "message"),
     [
-        (BODY, "process_app does not create a consumer of missing.part when it is imported"),
-        (ARGUMENTS, "process_app does not have missing.part when it is imported"),
+        (0, "process_app does not create a consumer of missing.part when it is imported"),
+        (None, "process_app does not have missing.part when it is imported"),
     ],
 )
-def test_a_module_that_does_not_have_the_handler_is_an_error(takes, message):
+def test_a_module_that_does_not_have_the_handler_is_an_error(number, message):
     """It differs from the module of the consumer."""
-    name = HandlerName("process_app", "missing.part", 0)
-    assert imported(name) is None
     with pytest.raises(LookupError, match=message):
-        calls_of(name, takes, {})
+        calls_of(HandlerName("process_app", "missing.part", number), BODY, {})

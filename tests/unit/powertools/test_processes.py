@@ -97,8 +97,8 @@ def test_what_runs_at_the_deadline_is_ended_and_the_rest_has_not_started():
 def test_what_a_handler_returns_or_raises_means_what_it_means_on_threads():
     """Any error is a failure, also one that a consumer would take for a decision; so is work that has not run."""
     processor = BatchProcessor(EventType.SQS, processes=1, raise_on_entire_batch_failure=False)
-    asked = ["raise Retry", "exit", "return a coroutine", "return a function", "raise unpicklable"]
-    kinds = [kind for kind, _ in entries(processor, app.act, *map(do, asked), do("return", []))]
+    actions = ["raise Retry", "exit", "return a coroutine", "return a function", "raise unpicklable"]
+    kinds = [kind for kind, _ in entries(processor, app.act, *map(do, actions), do("return", []))]
     assert kinds == ["fail"] * 5 + ["success"]
     texts = sorted(f"{type(error).__name__}: {error}" for error in errors(processor))
     beginnings = [
@@ -182,8 +182,8 @@ def local_to_a_test() -> Any:
 @pytest.mark.parametrize(
     ("handler", "message"),
     [
-        (local_to_a_test(), r"<lambda> cannot run in worker processes: they cannot import it from .*test_processes"),
-        (app.unnamed, "act cannot run in worker processes: they cannot import it from powertools_process_app"),
+        (local_to_a_test(), r"<lambda> cannot run in worker processes: they cannot find a local function"),
+        (app.unnamed, "act cannot run in worker processes: they cannot find it by its name in powertools_process_app"),
         (app.method, r"Handlers.act cannot run .* Define it with def at the top of the module"),
         (functools.partial(app.act), "cannot run in worker processes"),
         (app.asynchronous, "asynchronous is an async def"),
