@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -95,11 +96,13 @@ def check_handler(function: Callable[..., Any]) -> None:
     """Refuse a handler that is not for processes, and a platform without them.
 
     Raises:
-        ConfigurationError: If it is an ``async def``, or the platform lacks signals.
+        ConfigurationError: If it is an ``async def``, the platform lacks signals, or this is a worker process.
     """
     name = getattr(function, "__qualname__", repr(function))
     if is_coroutine_function(function):
         raise ConfigurationError(f"{name} is an async def: processes is for def handlers; remove it, or use a def")
+    if "fanfold._consumer.process_child" in sys.modules:  # would start processes that start processes
+        raise ConfigurationError(f"{name} is called in a worker process, which cannot start others: not at the import")
     if not hasattr(os, "killpg"):
         raise ConfigurationError("processes needs signals, which this platform does not have; use threads")
 

@@ -3,7 +3,9 @@
 import functools
 import logging
 import os
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -200,6 +202,13 @@ def test_a_handler_of_main_is_refused(monkeypatch):
     """A process has another ``__main__``."""
     monkeypatch.setattr(app.act, "__module__", "__main__")
     with pytest.raises(ConfigurationError, match="act cannot run in worker processes: they cannot import __main__"):
+        process_partial_response(make_event(1), app.act, BatchProcessor(EventType.SQS, processes=1), make_context())
+
+
+def test_a_module_that_processes_a_batch_at_its_import_does_not_start_processes_in_processes(monkeypatch):
+    """The record fails there, in one line."""
+    monkeypatch.setitem(sys.modules, "fanfold._consumer.process_child", ModuleType("process_child"))
+    with pytest.raises(ConfigurationError, match="act is called in a worker process, which cannot start others"):
         process_partial_response(make_event(1), app.act, BatchProcessor(EventType.SQS, processes=1), make_context())
 
 
