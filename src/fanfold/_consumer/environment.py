@@ -72,8 +72,7 @@ class ExecutionEnvironment:
         """Returns a function that opens a resource at its first call, and returns it at every call."""
         self.breakers: Any = None
         """The breakers of the consumer; None until the first batch, and in a process without any."""
-        self.pool: ProcessPool | None = None
-        """The worker processes; None until the first batch starts them."""
+        self._pools: dict[object, ProcessPool] = {}
         self._batches: list[RunningBatch] = []
         self._admissions: dict[object, Admission] = {}
 
@@ -83,10 +82,21 @@ class ExecutionEnvironment:
             self._admissions.setdefault(key, create())  # another thread may have been faster
         return self._admissions[key]
 
-    def processes(self, create: Callable[[], ProcessPool]) -> ProcessPool:
-        """Return the worker processes of the consumer; the first batch starts them."""
-        self.pool = self.pool or create()
-        return self.pool
+    @property
+    def pool(self) -> ProcessPool | None:
+        """The worker processes of the consumer; None until the first batch starts them."""
+        return self._pools.get(None)
+
+    def processes(self, create: Callable[[], ProcessPool], key: object = None) -> ProcessPool:
+        """Return the worker processes of the consumer, or of another handler; the first batch starts them.
+
+        Args:
+            create: Starts them.
+            key: The handler; None for that of the consumer.
+        """
+        if key not in self._pools:
+            self._pools[key] = create()
+        return self._pools[key]
 
     def open_mappings(self) -> Callable[[], Awaitable[Mappings]]:
         """Return a function that opens what enables and disables event source mappings, at its first call."""
@@ -108,8 +118,8 @@ class ExecutionEnvironment:
 
     def close(self) -> None:
         """End the worker processes."""
-        if self.pool is not None:
-            self.pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
     def track(self, batch: RunningBatch) -> None:
         """Add a batch that has handlers left at its response, and remove those whose handlers have all ended."""
