@@ -108,14 +108,19 @@ class VirtualEnvironment:
 
 
 @asynccontextmanager
-async def opened_consumer(consumer: Consumer[..., Any], timeout: float) -> AsyncIterator[Run]:
-    """Start a consumer in an environment; its deadlines are in virtual time."""
+async def opened_consumer(consumer: Consumer[..., Any], seconds: float) -> AsyncIterator[Run]:
+    """Start a consumer in an environment; its deadlines are in virtual time.
+
+    Args:
+        consumer: The consumer.
+        seconds: Function timeout.
+    """
     clock = asyncio.get_running_loop().time
     async with consumer.session() as session:
 
         async def run(event: Event) -> Invocation:
-            context = make_context(timeout, clock=clock)
-            deadline = Deadline.after(timeout, margin=consumer.settings.deadline_margin, clock=clock)
+            context = make_context(seconds, clock=clock)
+            deadline = Deadline.after(seconds, margin=consumer.settings.deadline_margin, clock=clock)
             try:
                 result = await session(event, context, deadline=deadline)
             except Exception as error:  # noqa: BLE001 - a function error is a result of the invocation

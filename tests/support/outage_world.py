@@ -252,6 +252,12 @@ class OutageWorld:
         sent.times_done += 1
         sent.done_at = min(sent.done_at, self.loop.time())
 
+    def note_state(self, breaker: str, state: str) -> None:
+        """Note that a breaker has changed its state in the table."""
+        kept = {"OPEN": self.report.opened_at, "CLOSED": self.report.closed_at}.get(state)
+        if kept is not None:
+            kept.setdefault(breaker, []).append(self.loop.time())
+
     def note_receive(self, body: str) -> None:
         """Count a delivery of a message."""
         if body in self.report.messages:
@@ -330,9 +336,13 @@ def quiet() -> Iterator[None]:
     logger = logging.getLogger("fanfold")
     level, formatted = logger.level, error_text.error_text
     logger.setLevel(logging.CRITICAL + 1)
-    error_text.error_text = lambda error: repr(error)
+    error_text.error_text = _name_of
     try:
         yield
     finally:
         logger.setLevel(level)
         error_text.error_text = formatted
+
+
+def _name_of(error: BaseException) -> str:
+    return type(error).__name__
