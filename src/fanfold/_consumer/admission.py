@@ -23,10 +23,16 @@ class Policy(Protocol):
 
     held: int
     """Number of times a start waited for memory; 0 for a limit of something else."""
-    reason: str
-    """Why records were not started, if they would have had to wait until the invocation is about to time out."""
-    delays_messages: bool
-    """True if the messages of these records must not be redelivered before the wait would have ended."""
+
+    @property
+    def reason(self) -> str:
+        """Why records were not started, if they would have had to wait until the invocation is about to time out."""
+        ...
+
+    @property
+    def delays_messages(self) -> bool:
+        """True if the messages of these records must not be redelivered before the wait would have ended."""
+        ...
 
     def batch_starts(self) -> None:
         """Note that a batch starts."""

@@ -219,7 +219,7 @@ class ThreadBatch(Batch):
         worker.is_admitted = True
         with self._admission_lock:
             while (now := self._deadline.clock()) < stops_at and not self._cancelled:
-                if not (seconds := self._wait_of_start(now)):
+                if not (seconds := self._wait_of_start(now, lane[index])):
                     worker.held.append((lane, index, now))  # before others ask how many run
                     return True
                 if self._refusal is not None:

@@ -47,7 +47,8 @@ class Circuit(NamedTuple):
     pages: int = 0
     """Number of pages of hidden messages that were added so far."""
     released: int = 0
-    """Number of pages, from the first on, whose messages have been made visible."""
+    """Number of the last page whose messages, like those of all before it, have been made visible; pages count from 1.
+    """
     forced: bool = False
     """True if a person opened it: no probe closes it."""
 
@@ -107,7 +108,7 @@ class BreakerTable(Protocol):
         ...
 
     async def page(self, name: str, number: int) -> Sequence[Hidden]:
-        """Return the messages of a page; empty if it does not exist (any more)."""
+        """Return the messages of a page, by its number from 1; empty if it does not exist (any more)."""
         ...
 
     async def released(self, name: str, number: int) -> None:

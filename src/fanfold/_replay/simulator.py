@@ -34,6 +34,7 @@ from fanfold._replay.mapping import (
 from fanfold._replay.open_batch import OpenBatch, ReceivedMessage, ThrottledBatch
 from fanfold._replay.scaling import ManagedInstances, Pollers
 from fanfold._replay.schedule import GrowthState, PollerState, Schedule
+from fanfold._replay.simulated_breakers import simulated_breakers
 from fanfold._replay.simulator_settings import capacity_of, check_settings, scaling_of
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory.queue import InMemoryQueue
@@ -247,6 +248,8 @@ class Simulator:
         changes: dict[str, Any] = {"settler": InMemorySettler(self.queue, self.dead_letter_queue)}
         if handler.settings.dead_letter_queue_url is None:
             changes["dead_letter_queue_url"] = DEAD_LETTERS_URL
+        if handler.settings.breaker is not None:
+            changes["breaker"] = simulated_breakers(handler.settings.breaker, self.clock, self.queue.max_receive_count)
         self._consumer = handler.with_settings(**changes)
         return self._consumer
 

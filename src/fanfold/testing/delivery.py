@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fanfold._base.callables import is_coroutine_function
+from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.outcome import DONE, BatchResponse, BatchResult, Failed, Outcome, acknowledges
 from fanfold._base.record import Event, Record, records_from_event
 from fanfold._base.sample_events import make_context, make_event
 from fanfold._consumer.consumer import INVOKE, Consumer
 from fanfold._ports.queue import Refusal, Settler
+from fanfold._replay.simulated_breakers import simulated_breakers
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.inmemory.tables import InMemoryEntries
 
@@ -28,8 +31,8 @@ def deliver(
     response states.
 
     The call uses a separate event loop and lifespan, and ends both. Consumers call no queue and no table: delays and
-    dead letters count as accepted, unless the consumer has a custom settler; idempotency entries exist in memory for
-    this call only, unless ``Idempotency`` has a custom store.
+    dead letters count as accepted, unless the consumer has a custom settler; idempotency entries and the
+    state of breakers exist in memory for this call only, unless ``Idempotency`` has a custom store.
 
     Args:
         handler: The consumer, or a Lambda handler.
@@ -67,7 +70,9 @@ def deliver(
 def _invoke(consumer: Consumer[..., Any], event: Event, context: Any) -> BatchResult:
     """Invoke a copy of a consumer that calls no queue and no table."""
     idempotency = consumer.settings.idempotency
+    breaker = consumer.settings.breaker
     copy = consumer.with_settings(
+        breaker=None if breaker is None else simulated_breakers(breaker, time.monotonic, configured_max_receives()),
         settler=consumer.settings.settler or _open_accepting_settler,
         idempotency=None if idempotency is None else idempotency.with_entries(_open_entries),
     )
