@@ -14,16 +14,11 @@ import fanfold
 from fanfold import Backoff, Record
 from fanfold._replay.mapping import Errored, Invocation, Returned
 from outage_environments import Event, OpenRun, Run, VirtualEnvironment, opened_consumer
-from outage_services import TABLE_CALL_SECONDS, GatedSettler, ServiceDownError
+from outage_breakers import settler_of
+from outage_services import TABLE_CALL_SECONDS, ServiceDownError
 from outage_world import OutageWorld
 from virtual_threads import VirtualThread, wait_for
 from virtual_time import VirtualLoop
-
-
-def settler_of(world: OutageWorld, environment: VirtualEnvironment) -> GatedSettler:
-    """Return the settler of an environment."""
-    rng = random.Random(world.rng.random())  # noqa: S311 - reproducible
-    return GatedSettler(environment, rng, world.mapping.queue, world.mapping.dead_letters, world.counts)
 
 
 def today(world: OutageWorld) -> OpenRun:

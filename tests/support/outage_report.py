@@ -60,6 +60,8 @@ class Scenario:
     """When the table of the breakers is down."""
     tick: bool = False
     """Whether there is a tick queue."""
+    probe: bool = False
+    """Whether the breaker has a probe function, which calls the first dependency."""
     last: str = "try"
     """The breaker's ``last``."""
     outage_budget: float = 12 * 3_600.0

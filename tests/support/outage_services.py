@@ -6,9 +6,10 @@ Every call passes a gate of its environment: it waits while the environment is f
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
+from fanfold._base import aws_limits
 from fanfold._base.record import Record
 from fanfold._ports.breakers import BreakerTable, Circuit, Hidden
 from fanfold._ports.queue import Refusal
@@ -142,13 +143,24 @@ async def call_through(gate: Gate, name: str, seconds: float, action: Callable[[
 
 
 class GatedSettler:
-    """The settler of one environment, for one queue; its calls take time."""
+    """The settler of one environment; its calls take time.
+
+    Args:
+        gate: The environment.
+        rng: Random numbers.
+        queues: The queues, each with its dead-letter queue, by their ARNs.
+        counts: Number of calls.
+    """
 
     def __init__(
-        self, gate: Gate, rng: random.Random, queue: InMemoryQueue, dead_letters: InMemoryQueue, counts: Counter[str]
+        self,
+        gate: Gate,
+        rng: random.Random,
+        queues: Mapping[str, tuple[InMemoryQueue, InMemoryQueue]],
+        counts: Counter[str],
     ) -> None:
         self._gate, self._rng, self._counts = gate, rng, counts
-        self._settler = InMemorySettler(queue, dead_letters)
+        self._settlers = {arn: InMemorySettler(*both) for arn, both in queues.items()}
 
     async def __call__(self) -> "GatedSettler":
         """Return this settler."""
@@ -157,11 +169,24 @@ class GatedSettler:
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Set visibility timeouts: a release, if all are 0."""
         name = "hide" if any(seconds for _, seconds in changes) else "release"
-        return await self._call(name, lambda: self._settler.change_visibility(changes))
+        settler = self._settler(changes)
+        return await self._call(name, lambda: settler.change_visibility(changes))
+
+    async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        """Send copies of messages to their queue."""
+        self._counts["copies"] += len(copies)
+        settler = self._settler(copies)
+        return await self._call("send_copies", lambda: settler.send_copies(copies))
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages to the dead-letter queue."""
-        return await self._call("send_dead_letters", lambda: self._settler.send_dead_letters(rejects))
+        settler = self._settler(rejects)
+        return await self._call("send_dead_letters", lambda: settler.send_dead_letters(rejects))
+
+    def _settler(self, entries: Sequence[tuple[Record, object]]) -> InMemorySettler:
+        (arn,) = {record.queue_arn for record, _ in entries}
+        assert len(entries) <= aws_limits.SQS_BATCH_ENTRIES
+        return self._settlers[arn]
 
     async def _call(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
         self._counts[name] += 1
@@ -177,7 +202,7 @@ class GatedTable:
         table: The table of all environments.
         down: When it is down.
         counts: Number of reads and writes.
-        on_change: Called when a state was changed.
+        on_change: Called when a circuit was changed, with its name, and as it was before and after.
     """
 
     def __init__(
@@ -187,7 +212,7 @@ class GatedTable:
         table: BreakerTable,
         down: Sequence[Interval],
         counts: Counter[str],
-        on_change: Callable[[str, Circuit], object],
+        on_change: Callable[[str, Circuit, Circuit], object],
     ) -> None:
         self._gate, self._rng, self._table, self._down = gate, rng, table, down
         self._counts, self._on_change = counts, on_change
@@ -202,7 +227,7 @@ class GatedTable:
         async def change() -> bool:
             is_changed = await self._table.change(name, before, after)
             if is_changed:
-                self._on_change(name, after)
+                self._on_change(name, before, after)
             return is_changed
 
         return await self._call("writes", f"change to {after.state}", change)

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 import math
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,9 @@ from typing import Any, Final
 
 from fanfold._base import error_text
 from fanfold._base.backoff import jitter_from
+from fanfold._base.sample_events import QUEUE_ARN
 from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Switch, is_enabled, judge, polls_from
+from fanfold._ports.queue import Message, Refusal
 from fanfold.inmemory.queue import InMemoryQueue, QueuedMessage
 from fanfold.testing import make_fifo_record, make_record
 from outage_environments import IDLE_SECONDS, OpenRun, VirtualEnvironment
@@ -24,8 +27,14 @@ from outage_report import Report, Scenario, Sent
 from outage_services import Dependency, Interval, SecondServiceDownError
 from virtual_time import EPOCH, VirtualLoop, run_virtually
 
+TICK_URL: Final = "https://sqs.eu-west-1.amazonaws.com/123456789012/ticks"
+"""URL of the tick queue."""
+TICK_ARN: Final = "arn:aws:sqs:eu-west-1:123456789012:ticks"
+"""ARN of the tick queue."""
 LAG_SECONDS: Final = (10.0, 60.0)
 """Shortest and longest time until the mapping is enabled or disabled."""
+_TICK_VISIBILITY_SECONDS: Final = 60.0
+"""Visibility timeout of the tick queue."""
 _RECEIVE_SECONDS: Final = (0.01, 0.03)
 """Shortest and longest time from a receive to the invocation."""
 _HORIZON_SECONDS: Final = 26 * 3_600.0
@@ -54,14 +63,16 @@ class WatchedQueue(InMemoryQueue):
 class Mapping:
     """An event source mapping: delivers a queue's messages to free environments, and deletes what succeeded."""
 
-    def __init__(self, world: "OutageWorld", settings: MappingSettings, receives: int | None) -> None:
+    def __init__(self, world: "OutageWorld", arn: str, settings: MappingSettings, receives: int | None) -> None:
+        self.arn = arn
+        """ARN of the queue."""
         self._world, self._settings = world, settings
         self._changed = asyncio.Event()
         clock = world.loop.time
         self.dead_letters = InMemoryQueue(clock=clock, fifo=settings.fifo)
         self.queue = WatchedQueue(
             self._changed.set,
-            visibility_timeout=world.scenario.visibility,
+            visibility_timeout=world.scenario.visibility if receives else _TICK_VISIBILITY_SECONDS,
             max_receive_count=receives,
             dead_letter_queue=self.dead_letters if receives else None,
             clock=clock,
@@ -146,9 +157,11 @@ class OutageWorld:
             hangs=scenario.hangs,
             error=SecondServiceDownError,
         )
-        self.mapping = Mapping(
-            self, MappingSettings(scenario.batch_size, fifo=bool(scenario.groups)), scenario.receives
-        )
+        fifo = bool(scenario.groups)
+        arn = f"{QUEUE_ARN}.fifo" if fifo else QUEUE_ARN
+        self.mapping = Mapping(self, arn, MappingSettings(scenario.batch_size, fifo=fifo), scenario.receives)
+        self.ticks = Mapping(self, TICK_ARN, MappingSettings(1), None)
+        """The mapping of the tick queue, which has no redrive policy."""
         self.open_run: OpenRun | None = None
         self._free: list[VirtualEnvironment] = []
         self._numbers = itertools.count()
@@ -188,6 +201,7 @@ class OutageWorld:
         self.open_run = open_run
         self.start(self._send())
         self.start(self.mapping.poll())
+        self.start(self.ticks.poll())
         if (before := self.scenario.down) and before[0].start:
             self.loop.call_at(before[0].start, self._note_outage)
         self.loop.call_at(self.scenario.outage_ends + _HORIZON_SECONDS, self._ended.set)
@@ -251,6 +265,14 @@ class OutageWorld:
             raise ValueError("poison, after the call")
         sent.times_done += 1
         sent.done_at = min(sent.done_at, self.loop.time())
+
+    async def send_ticks(self, messages: Sequence[Message]) -> Sequence[Refusal]:
+        """Send messages to the tick queue."""
+        for message in messages:
+            number = self.counts["ticks sent"]
+            self.counts["ticks sent"] += 1
+            self.ticks.queue.put(make_record(message.body, message_id=f"tick-{number}", queue_arn=TICK_ARN))
+        return []
 
     def note_state(self, breaker: str, state: str) -> None:
         """Note that a breaker has changed its state in the table."""
@@ -326,8 +348,21 @@ def run_world(scenario: Scenario, seed: int, open_run: Callable[[OutageWorld], O
         with jitter_from(world.rng.random):
             return await world.run(open_run(world))
 
-    with quiet():
+    with quiet(), _environment_variable("FANFOLD_BREAKER_QUEUE_URL", TICK_URL if scenario.tick else ""):
         return run_virtually(main())
+
+
+@contextmanager
+def _environment_variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager
