@@ -1,7 +1,7 @@
 """What runs in the execution environments of ``outages.py``: a consumer as today, and Powertools' circuit breaker."""
 
 import asyncio
-import datetime
+import datetime as dt
 import functools
 import json
 import random
@@ -13,8 +13,8 @@ from typing import Any
 import fanfold
 from fanfold import Backoff, Record
 from fanfold._replay.mapping import Errored, Invocation, Returned
-from outage_environments import Event, OpenRun, Run, VirtualEnvironment, opened_consumer
 from outage_breakers import settler_of
+from outage_environments import Event, OpenRun, Run, VirtualEnvironment, opened_consumer
 from outage_services import TABLE_CALL_SECONDS, ServiceDownError
 from outage_world import OutageWorld
 from virtual_threads import VirtualThread, wait_for
@@ -49,9 +49,9 @@ class _VirtualModule:
         self.datetime = self
         self._loop = loop
 
-    def now(self) -> datetime.datetime:
+    def now(self) -> dt.datetime:
         """Return the virtual time."""
-        return datetime.datetime.fromtimestamp(self._loop.wall())  # noqa: DTZ006 - as Powertools calls it
+        return dt.datetime.fromtimestamp(self._loop.wall())  # noqa: DTZ006 - as Powertools calls it
 
 
 def _follow_virtual_time(loop: VirtualLoop) -> None:
@@ -99,8 +99,9 @@ def _store(world: OutageWorld, items: dict[str, Any]) -> Any:
             wait_for(functools.partial(asyncio.sleep, rng.uniform(*TABLE_CALL_SECONDS)))
 
         def _change(self, record: Any) -> None:
+            before = items.get(_shared(record.name))
             items[_shared(record.name)] = record
-            world.note_state("payments", str(record.state))
+            world.note_state("payments", "CLOSED" if before is None else str(before.state), str(record.state))
 
     return Store()
 
@@ -113,8 +114,8 @@ def _may_claim(item: Any, now: float, expected_opened_at: int | None) -> bool:
     if item is None:
         return False
     if item.state == "OPEN":
-        return not item.half_open_owner and expected_opened_at in (None, item.opened_at)
-    return item.state == "HALF_OPEN" and item.probe_lease_expiry <= int(now)
+        return bool(not item.half_open_owner and expected_opened_at in (None, item.opened_at))
+    return bool(item.state == "HALF_OPEN" and item.probe_lease_expiry <= int(now))
 
 
 def powertools(world: OutageWorld) -> OpenRun:

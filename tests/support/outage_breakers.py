@@ -74,7 +74,7 @@ def _breakers_of(
         table,
         scenario.table_down,
         world.counts,
-        lambda name, before, after: before.state != after.state and world.note_state(name, after.state),
+        lambda name, before, after: world.note_state(name, before.state, after.state),
     )
 
     @asynccontextmanager

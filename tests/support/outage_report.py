@@ -161,9 +161,14 @@ class Report:
 
     @property
     def recovery(self) -> float:
-        """Seconds from the end of the outage until all healthy messages were done, without those that are dead."""
-        done = [sent.done_at for sent in self.messages.values() if not sent.is_poison and sent.times_done]
-        return math.inf if self.unfinished_healthy else max(0.0, max(done, default=0.0) - self.scenario.outage_ends)
+        """Seconds from the end of the outage until all healthy messages were done, without those that are dead.
+
+        For a message that was sent after the outage, seconds since then.
+        """
+        ends = self.scenario.outage_ends
+        sent = [sent for sent in self.messages.values() if not sent.is_poison and sent.times_done]
+        last = max((message.done_at - max(ends, message.sent_at) for message in sent), default=0.0)
+        return math.inf if self.unfinished_healthy else max(0.0, last)
 
     @property
     def unfinished_healthy(self) -> list[str]:
@@ -183,6 +188,11 @@ class Report:
         """
         first = min((times[0] for times in self.opened_at.values() if times), default=math.inf)
         return sum(call.is_down and call.at > first + LATE_SECONDS for call in self.calls)
+
+    @property
+    def probes(self) -> int:
+        """How often a probe was claimed."""
+        return self.counts["changed to HALF_OPEN"]
 
     @property
     def receives_per_message(self) -> float:

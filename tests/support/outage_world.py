@@ -18,8 +18,8 @@ from typing import Any, Final
 from fanfold._base import error_text
 from fanfold._base.backoff import jitter_from
 from fanfold._base.sample_events import QUEUE_ARN
-from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Switch, is_enabled, judge, polls_from
 from fanfold._ports.queue import Message, Refusal
+from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Switch, is_enabled, judge, polls_from
 from fanfold.inmemory.queue import InMemoryQueue, QueuedMessage
 from fanfold.testing import make_fifo_record, make_record
 from outage_environments import IDLE_SECONDS, OpenRun, VirtualEnvironment
@@ -274,8 +274,11 @@ class OutageWorld:
             self.ticks.queue.put(make_record(message.body, message_id=f"tick-{number}", queue_arn=TICK_ARN))
         return []
 
-    def note_state(self, breaker: str, state: str) -> None:
-        """Note that a breaker has changed its state in the table."""
+    def note_state(self, breaker: str, before: str, state: str) -> None:
+        """Note that a circuit was changed in the table, and what its state was before."""
+        if state == before:
+            return
+        self.counts[f"changed to {state}"] += 1
         kept = {"OPEN": self.report.opened_at, "CLOSED": self.report.closed_at}.get(state)
         if kept is not None:
             kept.setdefault(breaker, []).append(self.loop.time())

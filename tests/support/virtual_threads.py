@@ -1,6 +1,6 @@
 """Synchronous code in virtual time: a thread that runs only while the event loop waits for it.
 
-So a run stays deterministic: either the loop or one of its threads runs, and the code on a thread waits in virtual time.
+So a run stays deterministic: either the loop or one of its threads runs, and code on a thread waits in virtual time.
 """
 
 import asyncio
