@@ -23,8 +23,8 @@ from typing import Annotated, Any, TypeAlias
 import fanfold
 from measure import Rows, installed, main, table
 from fanfold.testing import make_event
-from outage_breakers import run_with_breaker
-from outage_peers import powertools, today
+from outage_breakers import run_with_breaker, with_backoff
+from outage_powertools import powertools
 from outage_report import Report, Scenario
 from outage_services import Interval
 from outage_world import run_world
@@ -44,7 +44,7 @@ VISIBILITIES = (30.0, 3_600.0)
 
 def ways() -> dict[str, Run]:
     """Return what runs in the execution environments, by column."""
-    compared: dict[str, Run] = {"backoff": lambda scenario, seed: run_world(scenario, seed, today)}
+    compared: dict[str, Run] = {"backoff": lambda scenario, seed: run_world(scenario, seed, with_backoff)}
     if installed("aws_lambda_powertools"):
         compared["Powertools"] = lambda scenario, seed: run_world(scenario, seed, powertools)
     return {**compared, "fanfold": run_with_breaker}

@@ -92,6 +92,24 @@ def _breakers_of(
     return [*breakers, breaker("shipping", SecondServiceDownError)] if scenario.second_down else breakers
 
 
+def with_backoff(world: OutageWorld) -> OpenRun:
+    """Return what starts a consumer with a backoff, and without a breaker."""
+
+    def open_run(environment: VirtualEnvironment) -> AbstractAsyncContextManager[Run]:
+        @fanfold.consumer(
+            concurrency=world.scenario.concurrency,
+            backoff=Backoff(),
+            memory_share=None,
+            settler=settler_of(world, environment),
+        )
+        async def handler(record: Record) -> None:
+            await world.handle(record.body, environment)
+
+        return opened_consumer(handler, world.scenario.timeout)
+
+    return open_run
+
+
 def with_breaker(world: OutageWorld) -> OpenRun:
     """Return what starts a consumer with a backoff and a breaker for each dependency."""
     table = InMemoryBreakers()

@@ -1,4 +1,4 @@
-"""What runs in the execution environments of ``outages.py``: a consumer as today, and Powertools' circuit breaker."""
+"""Powertools' batch processor and circuit breaker in the virtual world of an outage."""
 
 import asyncio
 import datetime as dt
@@ -6,40 +6,16 @@ import functools
 import json
 import random
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import fanfold
-from fanfold import Backoff, Record
 from fanfold._replay.mapping import Errored, Invocation, Returned
-from outage_breakers import settler_of
-from outage_environments import Event, OpenRun, Run, VirtualEnvironment, opened_consumer
+from outage_environments import Event, OpenRun, Run, VirtualEnvironment
 from outage_services import TABLE_CALL_SECONDS, ServiceDownError
 from outage_world import OutageWorld
 from virtual_threads import VirtualThread, wait_for
 from virtual_time import VirtualLoop
-
-
-def today(world: OutageWorld) -> OpenRun:
-    """Return what starts a consumer with a backoff, and without a breaker."""
-
-    def open_run(environment: VirtualEnvironment) -> AbstractAsyncContextManager[Run]:
-        @fanfold.consumer(
-            concurrency=world.scenario.concurrency,
-            backoff=Backoff(),
-            memory_share=None,
-            settler=settler_of(world, environment),
-        )
-        async def handler(record: Record) -> None:
-            await world.handle(record.body, environment)
-
-        return opened_consumer(handler, world.scenario.timeout)
-
-    return open_run
-
-
-# --- Powertools.
 
 
 class _VirtualModule:
