@@ -19,6 +19,8 @@ PAGE_HANDLES: Final = 500
 """Maximum number of messages in a page: an item of DynamoDB has at most 400 KB."""
 COUNT_SECONDS: Final = 60
 """Interval in which failures of all execution environments are counted together."""
+UNREADABLE: Final = "UnreadableItem"
+"""The error code for an item that another program has written or damaged."""
 
 
 class Circuit(NamedTuple):
@@ -44,6 +46,8 @@ class Circuit(NamedTuple):
     """When another one may probe although this probe has not ended."""
     tick_at: float = 0.0
     """When the tick message was last seen; 0 for never."""
+    ticker: str = ""
+    """Id of that message; empty if it is not known."""
     pages: int = 0
     """Number of pages of hidden messages that were added so far."""
     released: int = 0
