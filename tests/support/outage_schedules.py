@@ -16,6 +16,10 @@ _STEPS: Final = [
     *("before release", "after release", "before released", "after released"),
 ]
 _LEAST_RECOVERY: Final = 60.0
+"""Seconds below which no promise goes."""
+_LONGEST_ALONE: Final = 3_600.0
+"""Longest time for which an environment hides messages while it cannot use the table."""
+_LONG_OUTAGE: Final = 7_200.0
 
 
 def _flapping(_: Scenario, __: float, rng: random.Random) -> Changes:
@@ -89,26 +93,35 @@ def schedule(seed: int) -> tuple[str, Scenario]:
 
 
 def longest_recovery(kind: str, scenario: Scenario) -> float:
-    """Return the seconds within which all must be done after the outage; infinity without a promise."""
-    seconds, call = scenario.outage_seconds, 3 * scenario.hangs
-    if scenario.kills or scenario.crashed or scenario.timeout <= 3 * scenario.hangs:
-        call += scenario.visibility  # the messages of an invocation that was killed wait for it
-    if scenario.tick and kind not in {
-        "table down",
-        "killed",
-        "crashes",
-        "failing",
-        "flapping",
-        "duplicates",
-        "spent",
-        "bad environment",
-    }:
-        return max(_LEAST_RECOVERY, min(seconds / 10, 305.0)) + call
-    unbounded = {"fifo", "low traffic", "failing", "crashes", "duplicates", "spent", "bad environment"}
-    if kind in unbounded or scenario.messages < 20:
+    """Return the seconds within which all must be done after the outage; infinity without a promise.
+
+    Without a tick, it depends on how many messages are redelivered in the meantime; with one, on whether it can probe
+    throughout: with the probe function, or with messages that have receives to spare.
+    """
+    seconds, more = scenario.outage_seconds, 3 * scenario.hangs
+    if kind in {"fifo", "low traffic", "failing", "crashes", "duplicates", "spent", "bad environment"}:
         return math.inf
-    share = 1.0 if scenario.messages < 100 or kind in {"table down", "flapping", "killed"} else 0.25
-    return max(_LEAST_RECOVERY, seconds * share) + call
+    if scenario.kills or scenario.timeout <= 3 * scenario.hangs:
+        more += scenario.visibility  # the messages of an invocation that was killed wait for it
+    if kind == "table down":
+        return max(_LONGEST_ALONE, seconds) + more
+    if kind not in {"killed", "flapping"} and (scenario.probe or (scenario.tick and _may_probe_throughout(scenario))):
+        return max(_LEAST_RECOVERY, min(seconds / 10, 305.0)) + more
+    if scenario.messages < 20:
+        return math.inf
+    share = 0.25 if scenario.messages >= 100 and kind not in {"flapping", "killed"} else 1.0
+    if scenario.receives == 3 and seconds > _LONG_OUTAGE:
+        share *= 2
+    return max(_LEAST_RECOVERY, seconds * share) + more
+
+
+def _may_probe_throughout(scenario: Scenario) -> bool:
+    """Return whether the messages of each dependency have receives for twice the probes of an outage."""
+    seconds, every = scenario.outage_seconds, 30.0
+    probes = min(seconds, 900.0) / every + 30 * math.log(min(max(seconds, 900.0), 9_000.0) / 900.0)
+    probes += max(0.0, seconds - 9_000.0) / 300.0
+    messages = scenario.messages / 2 if scenario.second_down else scenario.messages
+    return messages >= 20 and messages * (scenario.receives - 2) >= 2 * probes
 
 
 def violations(kind: str, report: Report) -> Sequence[str]:
