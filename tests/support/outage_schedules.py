@@ -30,7 +30,8 @@ def _flapping(_: Scenario, __: float, rng: random.Random) -> Changes:
 
 def _two_dependencies(_: Scenario, seconds: float, rng: random.Random) -> Changes:
     start = rng.uniform(0, seconds)
-    return {"second_down": (Interval(start, start + rng.uniform(10, 3_600)),)}
+    down = (Interval(start, start + rng.uniform(10, 3_600)),)
+    return {"second_down": down, "receives": rng.choice([5, 10])}  # each outage uses up receives of all messages
 
 
 def _table_down(_: Scenario, seconds: float, rng: random.Random) -> Changes:
@@ -102,14 +103,15 @@ def longest_recovery(kind: str, scenario: Scenario) -> float:
     if kind in {"fifo", "low traffic", "failing", "crashes", "duplicates", "spent", "bad environment"}:
         return math.inf
     if scenario.kills or scenario.timeout <= 3 * scenario.hangs:
-        more += scenario.visibility  # the messages of an invocation that was killed wait for it
+        more += scenario.visibility * max(1, len(scenario.kills))  # messages of a killed invocation wait for it
     if kind == "table down":
-        return max(_LONGEST_ALONE, seconds) + more
+        return max(_LONGEST_ALONE + 60.0, seconds) + more
     if kind not in {"killed", "flapping"} and (scenario.probe or (scenario.tick and _may_probe_throughout(scenario))):
         return max(_LEAST_RECOVERY, min(seconds / 10, 305.0)) + more
-    if scenario.messages < 20:
+    messages = scenario.messages / 2 if scenario.second_down else scenario.messages
+    if messages < 20:
         return math.inf
-    share = 0.25 if scenario.messages >= 100 and kind not in {"flapping", "killed"} else 1.0
+    share = 0.25 if messages >= 100 and kind not in {"flapping", "killed"} else 1.0
     if scenario.receives == 3 and seconds > _LONG_OUTAGE:
         share *= 2
     return max(_LEAST_RECOVERY, seconds * share) + more
@@ -121,7 +123,7 @@ def _may_probe_throughout(scenario: Scenario) -> bool:
     probes = min(seconds, 900.0) / every + 30 * math.log(min(max(seconds, 900.0), 9_000.0) / 900.0)
     probes += max(0.0, seconds - 9_000.0) / 300.0
     messages = scenario.messages / 2 if scenario.second_down else scenario.messages
-    return messages >= 20 and messages * (scenario.receives - 2) >= 2 * probes
+    return messages >= 20 and messages * (scenario.receives - 3) >= 2 * probes
 
 
 def violations(kind: str, report: Report) -> Sequence[str]:
