@@ -11,14 +11,14 @@ from outage_services import Interval
 
 Changes: TypeAlias = dict[str, Any]
 _STEPS: Final = [
-    *("before change to OPEN", "after change to OPEN", "before add_page", "before hide", "after hide"),
+    *("before change to OPEN", "after change to OPEN", "before add_page", "before hold", "after hold"),
     *("after change to HALF_OPEN", "before change to CLOSED", "after change to CLOSED"),
     *("before release", "after release", "before released", "after released"),
 ]
 _LEAST_RECOVERY: Final = 60.0
 """Seconds below which no promise goes."""
 _LONGEST_ALONE: Final = 3_600.0
-"""Longest time for which an environment hides messages while it cannot use the table."""
+"""Longest time for which an environment holds messages while it cannot use the table."""
 _LONG_OUTAGE: Final = 7_200.0
 
 

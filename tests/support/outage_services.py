@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.record import Record
-from fanfold._ports.breakers import BreakerTable, Circuit, Hidden
+from fanfold._ports.breakers import BreakerTable, Circuit, Held
 from fanfold._ports.queue import Refusal
 from fanfold.errors import ServiceError
 from fanfold.inmemory.queue import InMemoryQueue
@@ -168,7 +168,7 @@ class GatedSettler:
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Set visibility timeouts: a release, if all are 0."""
-        name = "hide" if any(seconds for _, seconds in changes) else "release"
+        name = "hold" if any(seconds for _, seconds in changes) else "release"
         settler = self._settler(changes)
         return await self._call(name, lambda: settler.change_visibility(changes))
 
@@ -236,11 +236,11 @@ class GatedTable:
         """Add failures."""
         return await self._call("writes", "count_failures", lambda: self._table.count_failures(name, failures, now))
 
-    async def add_page(self, name: str, hidden: Sequence[Hidden], expires_at: float) -> Circuit:
-        """Store hidden messages."""
-        return await self._call("writes", "add_page", lambda: self._table.add_page(name, hidden, expires_at))
+    async def add_page(self, name: str, held: Sequence[Held], expires_at: float) -> Circuit:
+        """Store held messages."""
+        return await self._call("writes", "add_page", lambda: self._table.add_page(name, held, expires_at))
 
-    async def page(self, name: str, number: int) -> Sequence[Hidden]:
+    async def page(self, name: str, number: int) -> Sequence[Held]:
         """Return the messages of a page."""
         return await self._call("reads", "page", lambda: self._table.page(name, number))
 
