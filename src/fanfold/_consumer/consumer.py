@@ -170,8 +170,8 @@ class Consumer(Generic[P, T]):
     async def _session(self, *, reads_outcomes: bool) -> AsyncIterator[Session]:
         async with open_environment(self.settings, self._dead_letter_queue) as environment:
 
-            def create_batch(event: Event, context: Any) -> Batch:
-                deadline = deadline_of(context, self.settings.deadline_margin)
+            def create_batch(event: Event, context: Any, deadline: Deadline | None) -> Batch:
+                deadline = deadline or deadline_of(context, self.settings.deadline_margin)
                 records = records_from_event(event)
                 return self._batch(
                     records,
@@ -280,7 +280,7 @@ class Session:
 
     def __init__(
         self,
-        create_batch: Callable[[Event, Any], Batch],
+        create_batch: Callable[[Event, Any, Deadline | None], Batch],
         respond: Callable[[Batch], BatchResult],
         environment: ExecutionEnvironment,
     ) -> None:
@@ -289,9 +289,15 @@ class Session:
         self._environment = environment
         self._running: set[Batch] = set()
 
-    async def __call__(self, event: Event, context: Any = None) -> BatchResult:
-        """Process a batch; without a context, the deadline is infinite. Raises the errors of ``Consumer.process``."""
-        batch = self._create_batch(event, context)
+    async def __call__(self, event: Event, context: Any = None, *, deadline: Deadline | None = None) -> BatchResult:
+        """Process a batch. Raises the errors of ``Consumer.process``.
+
+        Args:
+            event: The batch.
+            context: The Lambda context; without one, the deadline is infinite.
+            deadline: The deadline to use in place of the context's: one with another clock, in a simulation.
+        """
+        batch = self._create_batch(event, context, deadline)
         self._running.add(batch)
         try:
             await batch.run()
