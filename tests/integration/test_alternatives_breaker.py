@@ -78,7 +78,7 @@ def test_the_breaker_of_powertools_saves_the_service_and_not_the_messages():
 
 
 def test_the_breaker_of_fanfold_saves_the_service_and_the_messages():
-    """During the outage, the service is called less often than there are messages; then all of them are processed."""
+    """Only probes call the service during the outage; then all messages are processed."""
     calls: list[float] = []
 
     @fanfold.consumer(concurrency=10, breaker=fanfold.Breaker("fanfold", on=ConnectionError))
@@ -91,7 +91,7 @@ def test_the_breaker_of_fanfold_saves_the_service_and_the_messages():
         simulator.send(*range(MESSAGES))
         simulator.run()
     assert not simulator.dead_letters
-    assert len([at for at in calls if at < OUTAGE_SECONDS]) < MESSAGES
+    assert len([at for at in calls if at < OUTAGE_SECONDS]) <= 30
     assert len([at for at in calls if at >= OUTAGE_SECONDS]) == MESSAGES
     assert simulator.clock.now < OUTAGE_SECONDS + 120
 
