@@ -68,6 +68,7 @@ def terminal(output: str) -> str:
     console.print(Text("$ fanfold demo", "bold"))
     for line in shortened(output.splitlines()):
         console.print(Text.from_ansi(line))
+    console.print()  # the format cuts off the lower edge of the last line
     return console.export_svg(title="fanfold demo", code_format=_FORMAT, unique_id="demo")
 
 

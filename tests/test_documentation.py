@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -132,6 +133,13 @@ def test_broken_links_in_the_built_site_are_found(tmp_path: Path):
         "loads https://example.com/x.js",
         "links to no.svg, which does not exist",
     ]
+
+
+def test_the_page_about_installing_has_every_extra():
+    """It states what each is for, and its size."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| `fanfold(?:\[([a-z,]+)\])?` \|", (DOCS / "install.md").read_text(), re.MULTILINE)
+    assert set(rows) == {"", "aws,cli", *project["optional-dependencies"]} - {"cli"}
 
 
 def test_the_comparison_names_existing_tests():

@@ -141,6 +141,11 @@ def test_the_readme_has_code_in_the_first_30_lines():
     assert lines.index("```python") < 30
 
 
+def test_the_readme_has_at_most_150_lines():
+    """Longer texts have a page in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
 @pytest.mark.usefixtures("parsing")
 def test_each_test_has_a_docstring_that_ends_with_a_period():
     """The docstring is a sentence about the expected behavior."""
