@@ -24,7 +24,7 @@ from measure import Rows, fail, main, table
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    *("", "aws", "local", "cli", "check", "bench"),
+    *("", "aws", "aws,cli", "local", "cli", "check", "bench"),
     *("powertools", "pydantic", "msgspec", "excel", "parquet", "otel", "zstd", "all"),
 )
 """Extras in the order of the table; the first is fanfold without extras."""
@@ -46,8 +46,8 @@ def needed(name: str, extras: frozenset[str]) -> list[Requirement]:
 
 
 def closure(extra: str) -> set[str]:
-    """Return the names of all packages that an extra of fanfold brings, without fanfold."""
-    waiting = [("fanfold", frozenset({extra}))]
+    """Return the names of all packages that an extra of fanfold, or several, bring, without fanfold."""
+    waiting = [("fanfold", frozenset(extra.split(",")))]
     seen = set(waiting)
     while waiting:
         for requirement in needed(*waiting.pop()):

@@ -77,16 +77,21 @@ def test_the_breaker_of_powertools_saves_the_service_and_not_the_messages():
     assert simulator.clock.now <= OUTAGE_SECONDS
 
 
-def test_the_breaker_of_fanfold_saves_the_service_and_the_messages():
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_the_breaker_of_fanfold_saves_the_service_and_the_messages(kind: str):
     """Only probes call the service during the outage; then all messages are processed."""
     calls: list[float] = []
 
-    @fanfold.consumer(concurrency=10, breaker=fanfold.Breaker("fanfold", on=ConnectionError))
-    def handler(body: str) -> None:
+    def charge(body: str) -> None:
         calls.append(simulator.clock.now)
         if simulator.clock.now < OUTAGE_SECONDS:
             raise ConnectionError("the service is down")
 
+    async def charge_async(body: str) -> None:
+        charge(body)
+
+    breaker = fanfold.Breaker(f"fanfold, {kind}", on=ConnectionError)
+    handler = fanfold.consumer(concurrency=10, breaker=breaker)(charge if kind == "def" else charge_async)
     with Simulator(handler, max_receive_count=5, visibility_timeout=180) as simulator:
         simulator.send(*range(MESSAGES))
         simulator.run()
