@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiobotocore.session import get_session
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, BreakerTable, Circuit, Hidden
 from fanfold.aws.backend import config_of
@@ -215,3 +217,52 @@ def test_threads_with_separate_event_loops_share_the_table_in_memory():
         thread.join()
     (circuit,) = asyncio.run(table.read(["orders"]))
     assert (circuit.failures, circuit.pages, circuit.state) == (800, 800, CLOSED)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+TIMES = st.floats(0, 4e9).map(lambda seconds: round(seconds, 6))
+COUNTS = st.integers(0, 3)
+CIRCUITS = st.builds(
+    Circuit,
+    st.sampled_from([CLOSED, OPEN, HALF_OPEN]),
+    *[COUNTS] * 2,
+    *[TIMES] * 4,
+    TEXTS,
+    *[TIMES] * 2,
+    *[COUNTS] * 2,
+    st.booleans(),
+)
+PAGES = st.lists(st.builds(Hidden, TEXTS, TEXTS, TIMES, st.integers(0, 999)), min_size=1, max_size=4)
+OPERATIONS = (
+    st.tuples(st.just("change"), st.integers(0, 20), CIRCUITS)
+    | st.tuples(st.just("count_failures"), COUNTS, st.integers(0, 400).map(lambda seconds: NOW + seconds))
+    | st.tuples(st.just("add_page"), PAGES, st.just(NOW + 600))
+    | st.tuples(st.sampled_from(["page", "released"]), st.integers(1, 4))
+)
+
+
+async def outcomes_of(table: BreakerTable, names: list[str], operations: list[tuple[int, tuple]]) -> list[object]:
+    """Run operations on two breakers; return what each returned, and the circuits after it.
+
+    The first argument of a change is the position of an earlier circuit of that breaker, which may have changed since.
+    """
+    seen: list[list[Circuit]] = [[Circuit()], [Circuit()]]
+    outcomes: list[object] = []
+    for which, (operation, *arguments) in operations:
+        if operation == "change":
+            arguments[0] = seen[which][-1 - arguments[0] % len(seen[which])]
+        outcome = await getattr(table, operation)(names[which], *arguments)
+        circuits = await table.read(names)
+        for earlier, circuit in zip(seen, circuits, strict=True):
+            earlier.append(circuit)
+        outcomes.append((list(outcome) if operation == "page" else outcome, list(circuits)))
+    return outcomes
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(st.lists(st.tuples(st.integers(0, 1), OPERATIONS), max_size=12))
+async def test_any_operations_have_the_same_outcomes_in_memory_as_in_the_table(table, operations):
+    """Results, circuits and pages."""
+    names = [f"breaker-{uuid.uuid4().hex}" for _ in range(2)]
+    expected = await outcomes_of(InMemoryBreakers(), names, operations)
+    assert await outcomes_of(table, names, operations) == expected

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.log import logger
+from fanfold._base.threads import served_loop
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
@@ -22,10 +26,24 @@ FailureOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | C
 OpenTable: TypeAlias = Callable[[], "AbstractAsyncContextManager[BreakerTable]"]
 """Opens the table: at the first batch, and for the lifetime of the execution environment."""
 
+_BLOCKS: Final[ContextVar[tuple[Block | None, ...]]] = ContextVar("fanfold_breaker_blocks", default=())
+"""The ``with`` blocks that the current task or thread is in, the innermost first."""
+_ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[Breaker], Block]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""What creates a ``with`` block in an execution environment, by the event loop of its consumer."""
 TABLE_VARIABLE: Final = "FANFOLD_BREAKER_TABLE"
 QUEUE_VARIABLE: Final = "FANFOLD_BREAKER_QUEUE_URL"
 MOST_BREAKERS: Final = 10
 _HOUR: Final = 3_600
+
+
+class Block(Protocol):
+    """One execution of a ``with`` block; see ``blocks``."""
+
+    async def enter(self) -> None: ...
+    def enter_here(self) -> None: ...
+    def exit(self, error: BaseException | None) -> None: ...
 
 
 class Breaker:
@@ -122,6 +140,39 @@ class Breaker:
             self._has_raised = True
             return False
 
+    def __enter__(self) -> Self:
+        """Begin a call of the service.
+
+        Raises:
+            BreakerOpenError: If the breaker is open: the message is redelivered later.
+        """
+        if (block := self._block()) is not None:
+            block.enter_here()
+        _BLOCKS.set((block, *_BLOCKS.get()))
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Begin a call of the service, as ``with`` does."""
+        if (block := self._block()) is not None:
+            await block.enter()
+        _BLOCKS.set((block, *_BLOCKS.get()))
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        block, *others = _BLOCKS.get()
+        _BLOCKS.set(tuple(others))
+        if block is not None:
+            block.exit(error)
+
+    async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        self.__exit__(_type, error, _traceback)
+
+    def _block(self) -> Block | None:
+        """Return a block in the execution environment of the current thread; None outside of consumers."""
+        loop = served_loop()
+        create = None if loop is None else _ENVIRONMENTS.get(loop)
+        return None if create is None else create(self)
+
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name or "#" in self.name:
             raise ConfigurationError(f"Breaker: name must be a string without '#', and not empty, not {self.name!r}")
@@ -147,6 +198,11 @@ class Breaker:
                 raise ConfigurationError(f"Breaker {self.name!r}: {name} must be {expected}, not {value!r}")
 
 
+def register(loop: asyncio.AbstractEventLoop, create: Callable[[Breaker], Block]) -> None:
+    """Note which execution environment has this event loop, and what creates its ``with`` blocks."""
+    _ENVIRONMENTS[loop] = create
+
+
 def breakers_of(setting: object) -> Sequence[Breaker]:
     """Return the breakers of a consumer's setting: one, several, or None.
 
@@ -155,6 +211,8 @@ def breakers_of(setting: object) -> Sequence[Breaker]:
     """
     if setting is None:
         return ()
+    if (simulated := getattr(setting, "of_consumer", None)) is not None:
+        return simulated  # type: ignore[no-any-return] # see ``SimulatedBreakers``
     breakers: list[Breaker] = []
     for breaker in setting if isinstance(setting, list | tuple) else [setting]:
         if not isinstance(breaker, Breaker):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from fanfold._base.outcome import Failed
 from fanfold._breakers.breaker_state import BreakerState
+from fanfold._breakers.counted import counted_by
 
 
 class InnerLimit(Protocol):
@@ -44,7 +45,8 @@ class BreakerLimit:
         """The breaker that asked for the last wait; None if none did."""
         self._inner = inner
         self._most = workers
-        self._is_quiet = False
+        self.is_quiet: bool = False
+        """True if a record whose handler returned None changes nothing."""
         self.workers: int = self._allowed()
         """Maximum number of records in flight."""
 
@@ -85,15 +87,12 @@ class BreakerLimit:
 
     def ended(self, started_at: float, now: float, value: object, running: int) -> bool:
         """Note that a record has ended; return whether the limit or the policy has changed."""
-        if self._is_quiet and value is None:
-            return self._inner is not None and self._ended_inside(started_at, now, value, running)
         errors = errors_in(value)
-        counting = [next((state for state in self.states if state.breaker.counts(error)), None) for error in errors]
+        counting = [self._counting(error) for error in errors]
         has_changed = False
         for state in self.states:
             failed = None if errors else False
             has_changed |= state.ended(started_at, now, True if state in counting else failed)
-        self._is_quiet = all(state.is_quiet for state in self.states)
         return self.adjust() | self._ended_inside(started_at, now, value, running) | has_changed
 
     def delay_after(self, error: BaseException) -> float | None:
@@ -103,8 +102,14 @@ class BreakerLimit:
     def adjust(self) -> bool:
         """Take over the limits of the breakers; return whether the limit has changed."""
         before, self.workers = self.workers, self._allowed()
-        self._is_quiet = self._is_quiet and all(state.is_quiet for state in self.states)
+        self.is_quiet = self._inner is None and all(state.is_quiet for state in self.states)
         return self.workers != before
+
+    def _counting(self, error: BaseException) -> BreakerState | None:
+        """Return the breaker for which an error counts; None for none, and for an error that a block has counted."""
+        if counted_by(error) is not None:
+            return None
+        return next((state for state in self.states if state.breaker.counts(error)), None)
 
     def _ended_inside(self, started_at: float, now: float, value: object, running: int) -> bool:
         if self._inner is None or not self._inner.ended(started_at, now, value, running):

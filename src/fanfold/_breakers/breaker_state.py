@@ -23,6 +23,8 @@ POLL_SECONDS: Final = 0.01
 PROBE_POLL_SECONDS: Final = 0.05
 """Interval at which a start asks whether a probe of this execution environment has ended."""
 UNLIMITED: Final = sys.maxsize
+_REREAD_SECONDS: Final = 5.0
+"""Least time between two reads of a circuit that is closed."""
 _WIDEST: Final = 1_024
 """Records in flight from which nothing limits the starts any more."""
 
@@ -69,7 +71,7 @@ class BreakerState:
         self._lock = threading.Lock()
         self._window = ResultWindow(breaker.failures, breaker.share)
         self._work = NOTHING
-        self._is_read = False
+        self._is_read, self._read_at = False, -math.inf
         self._has_permit = False
         self._probes_from = math.inf
         """Time from which records that start show whether the service is back."""
@@ -100,6 +102,20 @@ class BreakerState:
     def batch_starts(self) -> None:
         """Have the circuit read, unless it is known to be closed."""
         if not self._is_read or self.is_open or self.circuit.has_hidden:
+            self._read()
+
+    def now(self) -> float:
+        """Return the current time, on the clock of ``ended``."""
+        return self._clock()
+
+    def call_starts(self) -> None:
+        """Have the circuit read before the first call of a ``with`` block."""
+        if not self._is_read and not self._work.reads:
+            self._read()
+
+    def redelivered(self) -> None:
+        """Have the circuit read for a message that was received before: it may have been hidden, and be the probe."""
+        if self._is_read and self.circuit.is_closed and self._clock() >= self._read_at + _REREAD_SECONDS:
             self._read()
 
     def wait(self, now: float) -> float:  # noqa: ARG002 - as a policy
@@ -208,7 +224,7 @@ class BreakerState:
     def has_read(self) -> None:
         """Note that the circuit was read, or cannot be."""
         with self._lock:
-            self._is_read = True
+            self._is_read, self._read_at = True, self._clock()
             self._work = self._work._replace(reads=False)
         self._notify()
 

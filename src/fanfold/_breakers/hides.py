@@ -8,11 +8,10 @@ with one receive left is hidden for all that remains of the budget.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Final
 
 from fanfold._base import aws_limits
-from fanfold._base.ordering import group_of
+from fanfold._base.message_copy import MOST_DELAY_SECONDS
 from fanfold._base.record import Record
 
 LEAST_SECONDS: Final = 30.0
@@ -21,6 +20,12 @@ _RECEIVED_SECONDS: Final = 900.0
 """Time for which a message may have been received before: in the batching window, and in the function's queue."""
 MOST_SECONDS: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS - _RECEIVED_SECONDS
 """Longest time: SQS refuses a visibility timeout that ends more than 12 hours after the receive."""
+_AGES: Final = 2.0
+"""Without a table, a message is hidden for this multiple of the time since the outage began …"""
+_LAST_AGES: Final = 8.0
+"""… and for this one if it has one receive left, but at least for ``_LAST_SECONDS``."""
+_LAST_SECONDS: Final = 3_600.0
+_COPY_AGES: Final = 0.25
 UNKNOWN_RECEIVES: Final = 2
 """Receives left, if the queue's maximum is not known."""
 
@@ -45,18 +50,21 @@ def hide_seconds(left: int, rest: float, draw: float) -> float:
     return low if high <= low else math.exp(math.log(low) + draw * (math.log(high) - math.log(low)))
 
 
-def hides(
-    records: Sequence[Record], max_receives: int | None, rest: float, draw: Callable[[], float], *, fifo: bool
-) -> Sequence[tuple[float, int]]:
-    """Return for each message the seconds for which it is hidden, and the receives that it has left.
+def hide_seconds_alone(left: int, rest: float, age: float) -> float:
+    """Return the seconds for which a message is hidden while the table cannot be used.
 
-    The messages of a group of a FIFO queue are hidden for the same time: the group waits for the last one of them.
+    Then only the execution environment that hid a message can make it visible, and it may be gone: so the time grows
+    with the outage instead of lasting for all of the budget.
+
+    Args:
+        left: Receives that it has left.
+        rest: What remains of the outage budget, seconds.
+        age: Seconds since the outage began.
     """
-    left = [receives_left(record, max_receives) for record in records]
-    if not fifo:
-        return [(hide_seconds(count, rest, draw()), count) for count in left]
-    fewest: dict[str, int] = {}
-    for record, count in zip(records, left, strict=True):
-        fewest[group_of(record)] = min(count, fewest.get(group_of(record), count))
-    seconds = {group: hide_seconds(count, rest, draw()) for group, count in fewest.items()}
-    return [(seconds[group_of(record)], count) for record, count in zip(records, left, strict=True)]
+    longest = _AGES * age if left > 1 else max(_LAST_AGES * age, _LAST_SECONDS)
+    return min(max(LEAST_SECONDS, min(longest, rest)), MOST_SECONDS)
+
+
+def copy_seconds(age: float) -> float:
+    """Return the delay of a copy, which cannot be made visible earlier: a quarter of the outage, from 30 s to 900 s."""
+    return min(max(LEAST_SECONDS, _COPY_AGES * age), MOST_DELAY_SECONDS)

@@ -23,6 +23,7 @@ from fanfold._breakers.transitions import (
     may_probe,
     may_release,
     opened,
+    probe_interval,
     released_by,
     reopened,
 )
@@ -45,12 +46,16 @@ PROBE_SECONDS: Final = 10.0
 TICK_LOST_SECONDS: Final = 900.0
 """Time without a tick after which another tick message is sent: three of its longest intervals."""
 _ATTEMPTS: Final = 5
+_RELEASE_PAGES: Final = 10
+"""Pages that are made visible together."""
 _RELEASE_CALLS: Final = 5
 """Concurrent calls that make messages visible."""
 _RELEASE_SECONDS: Final = 5.0
 """Seconds until the next tick, if there are still hidden messages."""
 _RETENTION: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS
 _LEAST_TICK_SECONDS: Final = 1.0
+_FEWEST_RECEIVES: Final = 2
+"""Receives that a message must have left to become the probe of a tick."""
 _PROBE_PAGES: Final = 10
 """Pages in which a tick looks for a message that can be the probe."""
 
@@ -65,6 +70,7 @@ class Keeper:
         loop: The consumer's event loop.
         run_blocking: Runs a ``def`` probe on a thread.
         send_tick: Sends the tick message; None without a queue for it.
+        is_of_blocks: Whether only ``with`` blocks use it; otherwise admission asks it before each record.
     """
 
     def __init__(
@@ -75,8 +81,12 @@ class Keeper:
         loop: asyncio.AbstractEventLoop,
         run_blocking: RunBlocking,
         send_tick: SendTick | None = None,
+        *,
+        is_of_blocks: bool = False,
     ) -> None:
         self.state = state
+        self.is_of_blocks: bool = is_of_blocks
+        """True if only ``with`` blocks use it."""
         self._breaker = state.breaker
         self._table = table
         self._open_settler = open_settler
@@ -92,7 +102,18 @@ class Keeper:
     @property
     def is_idle(self) -> bool:
         """True if nothing has to be read, written, or made visible."""
-        return self.state.is_idle and (self._task is None or self._task.done())
+        releases = self.state.circuit.is_closed and self._table.holds_alone
+        return self.state.is_idle and not releases and (self._task is None or self._task.done())
+
+    @property
+    def age(self) -> float:
+        """Seconds since the outage began."""
+        return max(0.0, self._now() - self.state.circuit.since)
+
+    @property
+    def is_alone(self) -> bool:
+        """True while this execution environment decides alone, because there is no table that can be used."""
+        return self._table.is_alone
 
     def _now(self) -> float:
         return self._breaker.clock()
@@ -176,7 +197,12 @@ class Keeper:
         return self._now()
 
     async def _read(self, *, claims: bool = True) -> None:
-        self._adopt(await self._table.read(self.state.circuit))
+        known = self.state.circuit
+        circuit = self._stored = await self._table.read(known)
+        if not known.is_closed and circuit.is_closed and circuit.closed_at < known.opened_at:
+            await self._open()  # it was opened while the table could not be used
+        else:
+            self._adopt(circuit)
         now, owner = self._now(), self.state.owner
         if self._stored.is_closed:
             if may_release(self._stored, now, owner):
@@ -235,7 +261,7 @@ class Keeper:
 
     async def release(self, within_seconds: float | None) -> None:
         """Make hidden messages visible, within a time, if the circuit is closed; another batch continues."""
-        if self.state.is_open or not self.state.circuit.has_hidden:
+        if self.state.is_open or not (self.state.circuit.has_hidden or self._table.holds_alone):
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_seconds), self._lock:
@@ -259,32 +285,44 @@ class Keeper:
         """Make the messages of all pages visible, as long as this execution environment has the right to."""
         await self._make_visible(await self._table.take_alone() if self._stored.is_closed else ())
         while may_release(self._stored, self._now(), self.state.owner):
-            number = self._stored.released + 1
-            await self._make_visible(await self._table.page(number, self._stored))
-            await self._table.released(number, self._stored)
-            self._adopt(self._stored._replace(released=number))
+            first, last = self._stored.released + 1, min(self._stored.released + _RELEASE_PAGES, self._stored.pages)
+            reads = (self._table.page(number, self._stored) for number in range(first, last + 1))
+            pages = await asyncio.gather(*reads)
+            await self._make_visible([message for page in pages for message in page])
+            await asyncio.gather(*(self._table.released(number, self._stored) for number in range(first, last + 1)))
+            self._adopt(self._stored._replace(released=last))
 
-    async def _make_visible(self, hidden: Iterable[Hidden]) -> None:
+    async def _make_visible(self, hidden: Iterable[Hidden]) -> int:
+        """Make messages visible; return how many were hidden until now."""
         now = self._now()
         changes = [(_record(message), 0) for message in hidden if message.until > now]
         if not changes:
-            return
+            return 0
         settler = await self._open_settler()
         size = aws_limits.SQS_BATCH_ENTRIES
+        accepted = len(changes)
         calls = [changes[first : first + size] for first in range(0, len(changes), size)]
         for first in range(0, len(calls), _RELEASE_CALLS):
             some = calls[first : first + _RELEASE_CALLS]
-            for result in await asyncio.gather(*map(settler.change_visibility, some), return_exceptions=True):
-                if isinstance(result, Exception):
+            results = await asyncio.gather(*map(settler.change_visibility, some), return_exceptions=True)
+            for call, result in zip(some, results, strict=True):
+                if isinstance(result, BaseException):
                     logger.warning("breaker %r: messages could not be made visible: %s", self._breaker.name, result)
+                    accepted -= len(call)
+                else:
+                    accepted -= len(result)  # received, deleted or visible in the meantime
+        return accepted
 
     # --- The tick.
 
-    async def tick(self) -> float | None:
-        """Handle the tick message: probe if it is time, and make messages visible.
+    async def tick(self, ticker: str) -> float | None:
+        """Handle a tick message: probe if it is time, and make messages visible.
+
+        Args:
+            ticker: Id of the message.
 
         Returns:
-            Seconds until the next tick; None if no more is needed.
+            Seconds until the next tick; None if this message is not needed any more.
         """
         async with self._lock:
             await self._read(claims=self._breaker.probe is not None)
@@ -292,21 +330,32 @@ class Keeper:
                 await self._release()
                 return _RELEASE_SECONDS if self._stored.has_hidden else None
             now = self._now()
-            if self._stored.state == OPEN and may_probe(self._stored, now):
-                await self._make_visible(await self._one_hidden())
-            await self._change(lambda circuit: circuit._replace(tick_at=now), attempts=1)
+            interval = probe_interval(now - self._stored.since, self._breaker.probe_every)
+            if self._stored.ticker not in {"", ticker} and now - self._stored.tick_at < interval / 2:
+                return None  # another tick message does the same
+            is_due = self._stored.state == OPEN and may_probe(self._stored, now)
+            if is_due:
+                await self._release_probe()
+            await self._change(lambda circuit: circuit._replace(tick_at=now, ticker=ticker), attempts=1)
             due = self._stored.probe_due if self._stored.state == OPEN else self._stored.lease_until
-            return max(_LEAST_TICK_SECONDS, due - now)
+            return interval if is_due else max(_LEAST_TICK_SECONDS, due - now)
 
-    async def _one_hidden(self) -> Sequence[Hidden]:
-        """Return the message with the most receives left in the latest pages; it becomes the probe."""
+    async def _release_probe(self) -> None:
+        """Make one hidden message visible, which becomes the probe: of those with the most receives left."""
         circuit, now = self._stored, self._now()
-        numbers = range(circuit.pages, max(circuit.released, circuit.pages - _PROBE_PAGES), -1)
-        for number in numbers:
-            page = [message for message in await self._table.page(number, circuit) if message.until > now]
-            if page:
-                return [max(page, key=lambda message: message.receives_left)]
-        return ()
+        fewest = 1 if self._breaker.last == "copy" else _FEWEST_RECEIVES
+        newest = range(circuit.pages, max(circuit.released, circuit.pages - _PROBE_PAGES), -1)
+        oldest = range(circuit.released + 1, min(circuit.pages - _PROBE_PAGES, circuit.released + _PROBE_PAGES) + 1)
+        for numbers in (newest, oldest):
+            pages = [await self._table.page(number, circuit) for number in numbers]
+            # A message with one receive left would come back for the last time.
+            able = [
+                message for page in pages for message in page if message.until > now and message.receives_left >= fewest
+            ]
+            able.sort(key=lambda message: -message.receives_left)
+            for message in able[:_PROBE_PAGES]:
+                if await self._make_visible([message]):
+                    return
 
 
 def _pages(hidden: Sequence[Hidden]) -> Iterable[Sequence[Hidden]]:

@@ -35,6 +35,13 @@ class SharedTable:
         self._open = open_table
         self._clock = clock
         self._alone_until = 0.0
+        self.holds_alone: bool = False
+        """True if messages are stored in memory although there is a table."""
+
+    @property
+    def is_alone(self) -> bool:
+        """True if the table is not used."""
+        return self._open is None or self._clock() < self._alone_until
 
     async def read(self, known: Circuit) -> Circuit:
         """Return the circuit; ``known`` is the one that this execution environment goes on with alone."""
@@ -52,7 +59,9 @@ class SharedTable:
 
     async def add_page(self, hidden: Sequence[Hidden], expires_at: float, known: Circuit) -> Circuit:
         """Store hidden messages; return the circuit after that."""
-        return await self._call(lambda table: table.add_page(self._name, hidden, expires_at), known)
+        circuit = await self._call(lambda table: table.add_page(self._name, hidden, expires_at), known)
+        self.holds_alone = self.holds_alone or (self._open is not None and self.is_alone)
+        return circuit
 
     async def page(self, number: int, known: Circuit) -> Sequence[Hidden]:
         """Return the messages of a page."""
@@ -65,8 +74,9 @@ class SharedTable:
     async def take_alone(self) -> Sequence[Hidden]:
         """Return the messages that were stored in memory while the table could not be used, and forget them."""
         (circuit,) = await self.alone.read([self._name])
-        if self._open is None or not circuit.has_hidden or self._clock() < self._alone_until:
+        if not self.holds_alone or self.is_alone:
             return ()
+        self.holds_alone = False
         pages = [await self.alone.page(self._name, number) for number in range(circuit.released + 1, circuit.pages + 1)]
         await self.alone.released(self._name, circuit.pages)
         return [hidden for page in pages for hidden in page]

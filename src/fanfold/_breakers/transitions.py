@@ -26,9 +26,8 @@ def opened(circuit: Circuit, now: float, *, probe_every: float, forced: bool = F
     is_same = circuit.closed_at > 0 and now - circuit.closed_at <= _SAME_OUTAGE_PROBES * probe_every
     since = circuit.since if is_same else now
     due = now + probe_interval(now - since, probe_every)
-    return circuit._replace(
-        state=OPEN, since=since, opened_at=now, probe_due=due, owner="", lease_until=0.0, tick_at=0.0, forced=forced
-    )
+    circuit = circuit._replace(state=OPEN, since=since, opened_at=now, probe_due=due, forced=forced)
+    return circuit._replace(owner="", lease_until=0.0, tick_at=0.0, ticker="")
 
 
 def may_probe(circuit: Circuit, now: float) -> bool:

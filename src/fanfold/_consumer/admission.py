@@ -118,6 +118,9 @@ class MemoryLimit:
 class AdaptiveLimit(Policy, Limit, Protocol):
     """A limit that adjusts to how long handlers take and how they end, and that may hold back all starts."""
 
+    is_quiet: bool
+    """True if a record whose handler returned None changes nothing: then ``ended`` need not be called."""
+
     def ended(self, started_at: float, now: float, value: object, running: int) -> bool:
         """Note that a record has ended; return whether the limit or its policy has changed.
 

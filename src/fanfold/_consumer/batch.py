@@ -357,7 +357,7 @@ class Batch:
         """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
         if self._tenants is not None and not issubclass(type(value), StillRunningError):  # a thread keeps its place
             self._tenants.ended(unit)
-        if (adaptive := self._admission.adaptive) is None:
+        if (adaptive := self._admission.adaptive) is None or (value is None and adaptive.is_quiet):
             return False
         slots = self._admission.slots
         running = self._running_with_this_one() + (slots.workers_of_others(self) if slots.are_shared else 0)

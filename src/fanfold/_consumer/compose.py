@@ -7,6 +7,7 @@ payload from S3, and the handler with the decoded body. The first four are optio
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +112,10 @@ class BatchFactory:
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
             reads_outcomes = reads_outcomes or observation.reads_outcomes
         breakers = self._breakers(shared, environment)
-        if breakers is not None and breakers.is_tick(records):
-            return self._tick(records, breakers, environment, shared)
+        if breakers is not None:
+            if breakers.is_tick(records):
+                return self._tick(records, breakers, environment, shared)
+            breakers.batch_starts()
         arguments: dict[str, Any] = {
             "concurrency": concurrency,
             "deadline": shared.deadline,
@@ -135,13 +138,13 @@ class BatchFactory:
         return ThreadBatch(records, handler, settings, environment, need=self._need, **arguments)
 
     def _breakers(self, shared: BatchContext[Any], environment: ExecutionEnvironment) -> Breakers | None:
-        if self._settings.breaker is None:
+        if "fanfold._breakers.breaker" not in sys.modules:  # neither the setting nor a ``with`` block can use one
             return None
         from fanfold._breakers.breaker import breakers_of  # not imported at cold start
         from fanfold._consumer.breakers import Breakers
 
-        settings = breakers_of(self._settings.breaker)
-        return environment.keep_breakers(lambda: Breakers(settings, environment, shared.deadline.clock))
+        settings, copy_of = breakers_of(self._settings.breaker), getattr(self._settings.breaker, "copy", None)
+        return environment.keep_breakers(lambda: Breakers(settings, environment, shared.deadline.clock, copy_of))
 
     def _tick(
         self,
@@ -222,8 +225,9 @@ class BatchFactory:
                 from fanfold._consumer.auto_limit import AutoLimit  # not imported at cold start
 
                 adaptive = AutoLimit(auto, maximum=concurrency, clock=shared.deadline.clock)
-            if environment.breakers is not None:
-                return environment.breakers.admission(policies, adaptive, concurrency if is_shared else None)
+            breakers: Breakers | None = environment.breakers
+            if breakers is not None and breakers.gate_records:
+                return breakers.admission(policies, adaptive, concurrency if is_shared else None)
             return Admission(policies, concurrency=concurrency if is_shared else None, adaptive=adaptive)
 
         return environment.admission((concurrency, is_shared, limit_bytes), create)

@@ -9,7 +9,7 @@ import importlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from fanfold._base.threads import Threads
 from fanfold._consumer.settings import Settings
@@ -17,7 +17,6 @@ from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Admission
-    from fanfold._consumer.breakers import Breakers
     from fanfold._consumer.process_pool import ProcessPool
     from fanfold._consumer.resources import OpenOnce
     from fanfold._consumer.settle import OpenSettler
@@ -70,8 +69,8 @@ class ExecutionEnvironment:
         """Returns the store of idempotency entries, which the first call opens."""
         self.open_once = open_once
         """Returns a function that opens a resource at its first call, and returns it at every call."""
-        self.breakers: Breakers | None = None
-        """The breakers of the consumer; None until the first batch, and without any."""
+        self.breakers: Any = None
+        """The breakers of the consumer; None until the first batch, and in a process without any."""
         self.pool: ProcessPool | None = None
         """The worker processes; None until the first batch starts them."""
         self._batches: list[RunningBatch] = []
@@ -96,10 +95,11 @@ class ExecutionEnvironment:
         """Return a function that opens the table of breakers at its first call, and returns it at every call."""
         return self.open_once(lambda: _open_breakers(name), "breakers")
 
-    def keep_breakers(self, create: Callable[[], Breakers]) -> Breakers:
+    def keep_breakers(self, create: Callable[[], T]) -> T:
         """Return the breakers of the consumer; the first batch creates them."""
-        self.breakers = self.breakers or create()
-        return self.breakers
+        if self.breakers is None:
+            self.breakers = create()
+        return cast("T", self.breakers)
 
     def close(self) -> None:
         """End the worker processes."""

@@ -5,26 +5,53 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fanfold._base.backoff import random_share
 from fanfold._base.deadline import Deadline
-from fanfold._base.message_copy import MOST_DELAY_SECONDS, may_be_copied
+from fanfold._base.message_copy import may_be_copied
 from fanfold._base.ordering import Unit, group_of
 from fanfold._base.outcome import BLOCKED_IN_GROUP
-from fanfold._base.record import Record, is_fifo
+from fanfold._base.record import Record, Records, is_fifo
 from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
-from fanfold._breakers.hides import LEAST_SECONDS, UNKNOWN_RECEIVES, hide_seconds, hides, receives_left
+from fanfold._breakers.hides import (
+    LEAST_SECONDS,
+    UNKNOWN_RECEIVES,
+    copy_seconds,
+    hide_seconds,
+    hide_seconds_alone,
+    receives_left,
+)
 from fanfold._breakers.keeper import Keeper
+from fanfold._breakers.window import SPAN_SECONDS
 from fanfold._consumer.outcomes import ABANDONED
 from fanfold._ports.breakers import Hidden
 
 if TYPE_CHECKING:
-    from fanfold._consumer.breakers import Breakers
     from fanfold._consumer.outcomes import BatchOutcomes
 
+_SCARCE_RECEIVES: Final = 2
+"""Receives left from which a message that failed waits longer than its backoff."""
 _LAST_WAIT_SECONDS: Final = 30.0
 """Time for which a message on its last receive waits for the service, without a deadline."""
+
+
+class OpenBreakers(Protocol):
+    """The breakers of a consumer, as far as its batches need them; see ``Breakers``."""
+
+    keepers: list[Keeper]
+
+    @property
+    def max_receives(self) -> int | None: ...
+    @property
+    def wait_in_invocation(self) -> bool: ...
+    @property
+    def are_idle(self) -> bool: ...
+    @property
+    def holding(self) -> Keeper | None: ...
+    def keeper_of(self, error: BaseException) -> Keeper | None: ...
+    def log_not_stored(self) -> None: ...
+    def redelivered(self) -> None: ...
 
 
 class HeldRecords:
@@ -36,7 +63,7 @@ class HeldRecords:
         deadline: The deadline of the invocation.
     """
 
-    def __init__(self, records: Sequence[Record], breakers: Breakers, deadline: Deadline) -> None:
+    def __init__(self, records: Sequence[Record], breakers: OpenBreakers, deadline: Deadline) -> None:
         self._records = records
         self._breakers = breakers
         self._deadline = deadline
@@ -44,6 +71,8 @@ class HeldRecords:
         until = now + _LAST_WAIT_SECONDS if math.isinf(deadline.stops_at) else deadline.stops_at
         self._tries_from = (now + until) / 2 if breakers.wait_in_invocation else now
         """Time from which a message on its last receive is processed although the service is down."""
+        if _are_redelivered(records):
+            breakers.redelivered()
         self._failed: dict[int, Keeper] = {}
         """The breaker for which each record counts that failed, by position."""
 
@@ -102,7 +131,10 @@ class HeldRecords:
             if keeper.state.is_open or self._is_copied(position, keeper)
         }
         for position in self._failed.keys() - held.keys():
-            outcomes.settle_deferred(position, outcomes.values[position] or ABANDONED)
+            # So long that a second failure opens the circuit before the message has no receive left.
+            is_scarce = receives_left(self._records[position], self._breakers.max_receives) <= _SCARCE_RECEIVES
+            outcome = outcomes.values[position] or ABANDONED
+            outcomes.settle_deferred(position, outcome, at_least=SPAN_SECONDS if is_scarce else None)
         if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
             not_started = [position for position, value in enumerate(outcomes.values) if value is None]
             keeper.state.calls_saved += len(not_started)
@@ -125,10 +157,32 @@ class HeldRecords:
         """Send copies of messages that have no receive left, and hide those no more."""
         for position, keeper in list(held.items()):
             if self._is_copied(position, keeper):
-                seconds = hide_seconds(UNKNOWN_RECEIVES, _rest(keeper), random_share()) if keeper.state.is_open else 0
-                seconds = min(max(LEAST_SECONDS, seconds), MOST_DELAY_SECONDS)
+                seconds = copy_seconds(keeper.age) if keeper.state.is_open else LEAST_SECONDS
                 outcomes.settle().copy(position, self._records[position], math.ceil(seconds))
                 del held[position]
+
+    def _hide_seconds(self, keeper: Keeper, positions: Sequence[int]) -> dict[int, float]:
+        """Return for each message how long it is hidden; the same time for those of a group of a FIFO queue.
+
+        The group waits for the last one of them.
+        """
+        breaker, fewest = keeper.state.breaker, dict[object, int]()
+        groups: dict[int, object] = {}
+        for position in positions:
+            record = self._records[position]
+            left = receives_left(record, self._breakers.max_receives)
+            if breaker.last == "copy" and may_be_copied(record, breaker.clock(), breaker.outage_budget):
+                left = max(left, UNKNOWN_RECEIVES)  # a copy has all receives again
+            groups[position] = group_of(record) if is_fifo([record]) else position
+            fewest[groups[position]] = min(left, fewest.get(groups[position], left))
+        rest = breaker.outage_budget - keeper.age
+        seconds = {
+            group: hide_seconds_alone(left, rest, keeper.age)
+            if keeper.is_alone
+            else hide_seconds(left, rest, random_share())
+            for group, left in fewest.items()
+        }
+        return {position: seconds[group] for position, group in groups.items()}
 
     def _hide(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Hidden]]:
         by_keeper: dict[Keeper, list[Hidden]] = {}
@@ -137,17 +191,17 @@ class HeldRecords:
             if not positions:
                 continue
             now = keeper.state.breaker.clock()
-            rest = _rest(keeper)
-            records = [self._records[position] for position in positions]
-            times = hides(records, self._breakers.max_receives, rest, random_share, fifo=is_fifo(records))
             hidden = by_keeper[keeper] = []
-            for record, (seconds, left) in zip(records, times, strict=True):
+            for position, seconds in self._hide_seconds(keeper, positions).items():
+                record = self._records[position]
+                left = receives_left(record, self._breakers.max_receives)
                 outcomes.settle().change_visibility(record, math.ceil(seconds))
                 hidden.append(Hidden(record.queue_arn, record.receipt_handle, now + math.ceil(seconds), left))
         return by_keeper
 
 
-def _rest(keeper: Keeper) -> float:
-    """Return what remains of the outage budget, seconds."""
-    breaker = keeper.state.breaker
-    return keeper.state.circuit.since + breaker.outage_budget - breaker.clock()
+def _are_redelivered(records: Sequence[Record]) -> bool:
+    """Return whether a record was received before."""
+    raws = records.raws if isinstance(records, Records) else [record.raw for record in records]
+    counts = {(raw.get("attributes") or {}).get("ApproximateReceiveCount") for raw in raws}
+    return bool(counts - {"1", None})

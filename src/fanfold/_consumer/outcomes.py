@@ -175,11 +175,11 @@ class BatchOutcomes:
             if value is None:
                 self.settle().add(position, self._records[position], Retrying(seconds))
 
-    def settle_deferred(self, position: int, outcome: Outcome) -> None:
+    def settle_deferred(self, position: int, outcome: Outcome, *, at_least: float | None = None) -> None:
         """Settle a record that failed as if it had failed now; on a FIFO queue, also what waits for it in its group."""
-        if self._backoff is None:
+        if self._backoff is None and at_least is None and isinstance(outcome, Failed):
             return
-        delay = self.settle().add(position, self._records[position], outcome)
+        delay = self.settle().add(position, self._records[position], outcome, at_least=at_least)
         if delay is not None and self.is_fifo:
             group = group_of(self._records[position])
             for later, record in enumerate(self._records):
@@ -215,6 +215,11 @@ class BatchOutcomes:
         ]
         return in_order(self._records, outcomes) if self.is_fifo else outcomes
 
+    def _is_deferred(self, position: int, raised: BaseException | None, outcome: Outcome) -> bool:
+        if self._defers is None or raised is None or not isinstance(outcome, Failed | Retrying):
+            return False
+        return self._defers(position, raised)
+
     def _outcome_of(self, position: int, result: object) -> Outcome:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
         record = self._records[position]
@@ -234,7 +239,7 @@ class BatchOutcomes:
         except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
         self.has_rejected |= isinstance(outcome, Rejected)
-        if self._defers is not None and isinstance(outcome, Failed) and self._defers(position, outcome.error):
+        if self._is_deferred(position, raised, outcome):
             return outcome if self._keep_details else without_details(outcome)
         seconds = None if self._delay_after is None or raised is None else self._delay_after(raised)
         if seconds is None and (isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None)):

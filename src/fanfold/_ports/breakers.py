@@ -19,6 +19,8 @@ PAGE_HANDLES: Final = 500
 """Maximum number of messages in a page: an item of DynamoDB has at most 400 KB."""
 COUNT_SECONDS: Final = 60
 """Interval in which failures of all execution environments are counted together."""
+UNREADABLE: Final = "UnreadableItem"
+"""The error code for an item that another program has written or damaged."""
 
 
 class Circuit(NamedTuple):
@@ -51,6 +53,8 @@ class Circuit(NamedTuple):
     """
     forced: bool = False
     """True if a person opened it: no probe closes it."""
+    ticker: str = ""
+    """Id of the tick message that was seen last; empty if it is not known."""
 
     @property
     def is_closed(self) -> bool:

@@ -15,11 +15,11 @@ from fanfold._base.callables import find_layer, is_coroutine_function
 from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import Event, Record
+from fanfold._breakers.simulated import EPOCH, simulated_breakers
 from fanfold._consumer.consumer import INVOKE, Consumer
 from fanfold._replay.handler_settings import HandlerSettings
 from fanfold._replay.kept_entries import entries_at
 from fanfold._replay.outage import error_of
-from fanfold._replay.simulated_breakers import EPOCH, simulated_breakers
 from fanfold.inmemory.breakers import InMemoryBreakers
 from fanfold.observers import BatchCallbacks, Observer
 
@@ -100,10 +100,9 @@ class ReplayedHandler:
             changes["idempotency"] = copy.copy(idempotency)
             changes["idempotency"].open_entries = entries_at(self._settings.entries_url)
             changes["idempotency"].clock = self.clock
-        if consumer.settings.breaker is not None:
-            changes["breaker"] = simulated_breakers(
-                consumer.settings.breaker, self._seconds, configured_max_receives(), self._breakers
-            )
+        changes["breaker"] = simulated_breakers(
+            consumer.settings.breaker, self._seconds, configured_max_receives(), self._breakers
+        )
         replayed = consumer.with_settings(**changes)
         if fails:
             replayed = replayed.with_function(_failing(consumer.function, self._error_of_records))

@@ -33,12 +33,14 @@ POWERTOOLS_RECOVERY_SECONDS: Final = 30
 """When Powertools' circuit breaker probes after it has opened, by default."""
 
 _STATES: Final = (CLOSED, OPEN, HALF_OPEN)
+_STATES_TEXT: Final = "CLOSED, OPEN or HALF_OPEN"
 _TIMES: Final = ("since", "opened_at", "closed_at", "probe_due", "lease_until", "tick_at")
 _COUNTS: Final = ("version", "failures", "pages", "released")
 _MESSAGES: Final = "messages"
 _MAX_PAGE_BYTES: Final = 4_000_000
 """Size of a page's JSON: 500 messages with a handle of 1,024 characters and an ARN have about 0.6 MB."""
-_EXACT: Final = 2**53
+_MOST: Final = 1e11
+"""Largest number that can be true; as a time, it is in the year 5138."""
 
 
 class UnreadableItemError(ValueError):
@@ -82,6 +84,7 @@ def own_attributes(circuit: Circuit) -> dict[str, Any]:
         "state": {"S": circuit.state},
         "version": number(circuit.version),
         "owner": {"S": circuit.owner},
+        "ticker": {"S": circuit.ticker},
         "forced": {"BOOL": circuit.forced},
         **{name: number(getattr(circuit, name)) for name in _TIMES},
     }
@@ -123,6 +126,7 @@ def circuit_of(shared: Item | None, own: Item | None) -> Circuit:
     return stored._replace(
         state=seen.state,
         since=seen.opened_at if stored.is_closed else stored.since,
+        tick_at=0.0 if stored.is_closed else stored.tick_at,
         opened_at=seen.opened_at,
         probe_due=seen.opened_at + POWERTOOLS_RECOVERY_SECONDS,
         owner=seen.owner,
@@ -154,18 +158,20 @@ def _own_circuit(item: Item) -> Circuit:
         name: _count(item, name) for name in _COUNTS
     }
     forced = _value(item, "forced", "BOOL", "true or false", bool) or False
-    return Circuit(state=_state(item), owner=_text(item, "owner"), forced=forced, **numbers)
+    return Circuit(
+        state=_state(item), owner=_text(item, "owner"), ticker=_text(item, "ticker"), forced=forced, **numbers
+    )
 
 
 def _state(item: Item, *, required: bool = False) -> Any:
-    state = _text(item, "state", required=required)
-    if state not in _STATES and (state or required):
-        raise _unreadable(item, "state", "CLOSED, OPEN or HALF_OPEN")
-    return state or CLOSED
+    state = _value(item, "state", "S", _STATES_TEXT, str, required=required) or CLOSED
+    if state not in _STATES:
+        raise _unreadable(item, "state", _STATES_TEXT)
+    return state
 
 
-def _text(item: Item, name: str, *, required: bool = False) -> str:
-    return _value(item, name, "S", "a string", str, required=required) or ""
+def _text(item: Item, name: str) -> str:
+    return _value(item, name, "S", "a string", str) or ""
 
 
 def _count(item: Item, name: str) -> int:
@@ -181,7 +187,7 @@ def _number(item: Item, name: str, *, required: bool = False) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < _EXACT:
+    if not 0 <= value < _MOST:
         raise _unreadable(item, name, "a number of at least 0")
     return value
 

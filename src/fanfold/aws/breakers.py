@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 
 from fanfold._base.backoff import Backoff
-from fanfold._ports.breakers import COUNT_SECONDS, Circuit, Hidden
+from fanfold._ports.breakers import COUNT_SECONDS, UNREADABLE, Circuit, Hidden
 from fanfold.aws import breaker_items as items
 from fanfold.aws.clients import client_of
 from fanfold.aws.fast_calls import call
@@ -34,6 +34,7 @@ _CONFLICTS: Final = frozenset(
     {"TransactionConflictException", "TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"}
 )
 """Error codes, and codes of the reasons why a transaction was cancelled, after which a repeated call may succeed."""
+_INVALID: Final = "ValidationException"
 _REFUSED: Final = "ConditionalCheckFailed"
 """The code of the reason that a condition of a transaction was not met."""
 
@@ -92,6 +93,8 @@ class DynamoDBBreakers:
         )
         for update, condition in (add, begin, add):  # the last one if another environment has begun the interval
             circuit = await self._update(name, update, values, condition)
+            if circuit is not None and not circuit.is_closed:
+                (circuit,) = await self.read([name])  # Powertools may have closed it
             if circuit is not None:
                 return circuit
         raise ServiceError(
@@ -190,7 +193,13 @@ class DynamoDBBreakers:
         except ServiceError as error:
             if is_conditional_check(error):
                 return None
-            raise
+            if error.code != _INVALID:
+                raise
+            raise ServiceError(
+                f"{error}: item {name + items.OWN_SUFFIX!r} cannot be updated; correct it, or delete it",
+                code=UNREADABLE,
+                transient=False,
+            ) from error
         with self._readable():
             return items.circuit_of(None, response["Attributes"])
 
@@ -220,12 +229,12 @@ class DynamoDBBreakers:
                     return await call(self._client, operation, self._table, arguments)
             except ServiceError as error:
                 failures += 1
-                if error.code == "ValidationException" and re.search("schema|[Kk]ey element", str(error)):
+                if error.code == _INVALID and re.search("schema|[Kk]ey element", str(error)):
                     raise ConfigurationError(
                         f"table {self._table}: its key is not the one of a table of breakers: it must have the "
                         "partition key id, a string, and no sort key"
                     ) from error
-                if failures == _ATTEMPTS or not _CONFLICTS & {error.code, *_reasons(error)}:
+                if failures == _ATTEMPTS or not _may_succeed(error):
                     raise
             await anyio.sleep(_BACKOFF.next_delay(failures))
 
@@ -236,14 +245,20 @@ class DynamoDBBreakers:
         except items.UnreadableItemError as error:
             raise ServiceError(
                 f"table {self._table}: {error}; correct the attribute, or delete the item",
-                code="UnreadableItem",
+                code=UNREADABLE,
                 transient=False,
             ) from error
 
 
+def _may_succeed(error: ServiceError) -> bool:
+    """Return whether only another write was in the way of a call."""
+    codes = {error.code, *_reasons(error)}
+    return bool(_CONFLICTS & codes) and _REFUSED not in codes
+
+
 def _reasons(error: ServiceError) -> Sequence[str]:
     """Return the codes of the reasons why a transaction was cancelled; empty for any other error."""
-    response = getattr(error.__cause__, "response", {})
+    response = getattr(error.__cause__, "response", None) or {}  # None if there was no response
     return [str(reason.get("Code")) for reason in response.get("CancellationReasons", [])]
 
 

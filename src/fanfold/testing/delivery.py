@@ -13,9 +13,9 @@ from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.outcome import DONE, BatchResponse, BatchResult, Failed, Outcome, acknowledges
 from fanfold._base.record import Event, Record, records_from_event
 from fanfold._base.sample_events import make_context, make_event
+from fanfold._breakers.simulated import simulated_breakers
 from fanfold._consumer.consumer import INVOKE, Consumer
 from fanfold._ports.queue import Refusal, Settler
-from fanfold._replay.simulated_breakers import simulated_breakers
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.inmemory.tables import InMemoryEntries
 
@@ -70,9 +70,8 @@ def deliver(
 def _invoke(consumer: Consumer[..., Any], event: Event, context: Any) -> BatchResult:
     """Invoke a copy of a consumer that calls no queue and no table."""
     idempotency = consumer.settings.idempotency
-    breaker = consumer.settings.breaker
     copy = consumer.with_settings(
-        breaker=None if breaker is None else simulated_breakers(breaker, time.monotonic, configured_max_receives()),
+        breaker=simulated_breakers(consumer.settings.breaker, time.monotonic, configured_max_receives()),
         settler=consumer.settings.settler or _open_accepting_settler,
         idempotency=None if idempotency is None else idempotency.with_entries(_open_entries),
     )
