@@ -59,9 +59,9 @@ class Scenario:
     table_down: Sequence[Interval] = ()
     """When the table of the breakers is down."""
     tick: bool = False
-    """Whether there is a tick queue."""
+    """True if there is a tick queue."""
     probe: bool = False
-    """Whether the breaker has a probe function, which calls the first dependency."""
+    """True if the breaker has a probe function, which calls the first dependency."""
     last: str = "try"
     """The breaker's ``last``."""
     outage_budget: float = 12 * 3_600.0
@@ -82,7 +82,7 @@ class Scenario:
 
 @dataclass(slots=True)
 class Sent:
-    """What is known of a message."""
+    """The fate of a message."""
 
     is_poison: bool
     """True if its handler always fails."""
@@ -100,7 +100,7 @@ class Sent:
 
 @dataclass(slots=True)
 class Report:
-    """What happened."""
+    """The result of a run."""
 
     scenario: Scenario
     seed: int

@@ -185,12 +185,12 @@ class Keeper:
         """Pause the mappings of an open circuit, or enable those of a closed one; whoever reads it next tries again."""
         if self.pause is None or (not self._stored.paused and self._stored.is_closed):
             return
-        pause = self.pause
+        mappings = self.pause
         if self._stored.is_closed:
-            if await pause.apply(self._stored):
+            if await mappings.apply(self._stored):
                 await self._change(lambda circuit: circuit._replace(paused="") if circuit.is_closed else None)
-        elif self._breaker.probe is not None and await self._change(pause.wanted):  # before they are disabled
-            await pause.apply(self._stored)
+        elif self._breaker.probe is not None and await self._change(mappings.wanted):  # before they are disabled
+            await mappings.apply(self._stored)
 
     async def _tick_sent(self) -> float:
         """Send the tick message before the circuit is opened: a tick without an outage is harmless."""

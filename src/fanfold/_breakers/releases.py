@@ -95,8 +95,19 @@ class Releases:
                     return
 
 
-async def make_visible(settler: Settler, messages: Sequence[Held], sleep: Sleep = anyio.sleep) -> int:
+async def make_visible(
+    settler: Settler,
+    messages: Sequence[Held],
+    sleep: Sleep = anyio.sleep,
+    counted: Callable[[int], object] = bool,
+) -> int:
     """Make 1 to 10 messages visible; return how many were held: others were received, or deleted.
+
+    Args:
+        settler: Changes visibility timeouts.
+        messages: The messages.
+        sleep: Waits for some seconds.
+        counted: Called with the number of messages after each call of the settler.
 
     Raises:
         FanfoldError: If the queue does not accept it.
@@ -104,6 +115,7 @@ async def make_visible(settler: Settler, messages: Sequence[Held], sleep: Sleep 
     retries, records, visible = Retries(sleep=sleep), [_record(message) for message in messages], 0
     while records:
         refusals = await settler.change_visibility([(record, 0) for record in records])
+        counted(len(records) - len(refusals))
         visible += len(records) - len(refusals)
         records = [records[refusal.position] for refusal in refusals if not refusal.final]
         if records and not await retries.wait():

@@ -169,7 +169,7 @@ def _keeper(
         environment.loop,
         environment.threads.run,
         _send_tick(environment),
-        _pause(breaker, environment),
+        _mapping_pause(breaker, environment),
         is_of_blocks=is_of_blocks,
     )
 
@@ -196,7 +196,7 @@ def _send_tick(environment: Resources) -> Callable[[str], Awaitable[object]] | N
     return send
 
 
-def _pause(breaker: Breaker, environment: Resources) -> MappingPause | None:
+def _mapping_pause(breaker: Breaker, environment: Resources) -> MappingPause | None:
     if os.environ.get(PAUSE_VARIABLE, "").strip().lower() != "true":
         return None
     if breaker.probe is None:
