@@ -61,7 +61,7 @@ class Keeper:
         loop: The consumer's event loop.
         run_blocking: Runs a ``def`` probe on a thread.
         send_tick: Sends the tick message; None without a queue for it.
-        pause: Pauses mappings; None for not.
+        mapping_pause: Pauses mappings; None for not.
         is_of_blocks: Whether only ``with`` blocks use it; otherwise admission asks it before each record.
     """
 
@@ -73,7 +73,7 @@ class Keeper:
         loop: asyncio.AbstractEventLoop,
         run_blocking: RunBlocking,
         send_tick: SendTick | None = None,
-        pause: MappingPause | None = None,
+        mapping_pause: MappingPause | None = None,
         *,
         is_of_blocks: bool = False,
     ) -> None:
@@ -84,7 +84,7 @@ class Keeper:
         self._table = table
         self.releases: Releases = Releases(state.breaker.name, table, open_settler, state.breaker.clock)
         """Makes messages visible."""
-        self.pause: MappingPause | None = pause
+        self.mapping_pause: MappingPause | None = mapping_pause
         """Pauses the mappings while the circuit is open; None to leave them enabled."""
         self._loop = loop
         self._run_blocking = run_blocking
@@ -182,10 +182,10 @@ class Keeper:
         )
 
     async def _switch_mappings(self) -> None:
-        """Pause the mappings of an open circuit, or enable those of a closed one; whoever reads it next tries again."""
-        if self.pause is None or (not self._stored.paused and self._stored.is_closed):
+        """Pause the mappings of an open circuit, or enable those of a closed one; the next reader tries again."""
+        if self.mapping_pause is None or (not self._stored.paused and self._stored.is_closed):
             return
-        mappings = self.pause
+        mappings = self.mapping_pause
         if self._stored.is_closed:
             if await mappings.apply(self._stored):
                 await self._change(lambda circuit: circuit._replace(paused="") if circuit.is_closed else None)

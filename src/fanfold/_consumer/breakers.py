@@ -83,10 +83,10 @@ class Breakers:
         for keeper in self.keepers[self._of_consumer :]:
             keeper.state.batch_starts()
         for keeper in self.keepers:
-            if keeper.pause is not None:
-                keeper.pause.function = str(getattr(lambda_context, "invoked_function_arn", ""))
+            if keeper.mapping_pause is not None:
+                keeper.mapping_pause.function = str(getattr(lambda_context, "invoked_function_arn", ""))
                 if not self.is_tick(records):
-                    keeper.pause.queues.add(records[0].queue_arn)
+                    keeper.mapping_pause.queues.add(records[0].queue_arn)
 
     def keeper_of(self, error: BaseException) -> Keeper | None:
         """Return the breaker for which an error counts; None if there is none."""
