@@ -7,7 +7,6 @@ with one receive left is hidden for all that remains of the budget.
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from fanfold._base import aws_limits
@@ -45,9 +44,9 @@ def hide_seconds(left: int, rest: float, draw: float) -> float:
     """
     if left <= 1:
         return min(max(LEAST_SECONDS, rest), MOST_SECONDS)
-    low = max(LEAST_SECONDS, rest - MOST_SECONDS * (left - 1))
+    low = min(max(LEAST_SECONDS, rest - MOST_SECONDS * (left - 1)), MOST_SECONDS)
     high = min(max(low, rest), MOST_SECONDS)
-    return low if high <= low else math.exp(math.log(low) + draw * (math.log(high) - math.log(low)))
+    return min(low * (high / low) ** draw, high)  # rounded, the power may be over it
 
 
 def hide_seconds_alone(left: int, rest: float, age: float) -> float:
