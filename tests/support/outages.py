@@ -6,7 +6,7 @@ from typing import Any
 
 from fanfold import Breaker, Record
 from fanfold._breakers.breaker_state import BreakerState
-from fanfold._ports.breakers import BreakerTable, Circuit, Hidden
+from fanfold._ports.breakers import BreakerTable, Circuit, Held
 from fanfold._ports.queue import Refusal
 from fanfold.errors import ServiceError
 from fanfold.inmemory.breakers import InMemoryBreakers
@@ -54,13 +54,13 @@ class Outage:
         assert await self.table.change(name, before, decide(before))
         return await self.circuit(name)
 
-    async def pages(self) -> list[Sequence[Hidden]]:
+    async def pages(self) -> list[Sequence[Held]]:
         """Return the pages that were added and not released."""
         circuit = await self.circuit()
         return [await self.table.page(NAME, number) for number in range(circuit.released + 1, circuit.pages + 1)]
 
-    def hidden(self, handle: str, *, seconds: float = 3_600, receives_left: int = 3) -> Hidden:
-        return Hidden(ARN, handle, self.clock() + seconds, receives_left)
+    def held(self, handle: str, *, seconds: float = 3_600, receives_left: int = 3) -> Held:
+        return Held(ARN, handle, self.clock() + seconds, receives_left)
 
 
 class CopyingSettler(RecordingSettler):

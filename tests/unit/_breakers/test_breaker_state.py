@@ -143,7 +143,7 @@ def test_five_failures_open_the_circuit_and_nothing_starts(outage, caplog):
     state.adopt(state.circuit)
     state.adopt(state.circuit)
     (line,) = caplog.messages
-    assert line.startswith("breaker 'payments' is open: its service is down; messages are hidden until a probe")
+    assert line.startswith("breaker 'payments' is open: its service is down; messages are held until a probe")
     assert line.endswith("next probe in 30 s")
 
 

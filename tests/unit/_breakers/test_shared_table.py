@@ -29,12 +29,12 @@ async def test_without_a_table_an_execution_environment_decides_alone(caplog):
     shared = environment.shared
     assert shared.is_alone
     assert await shared.change(Circuit(), DOWN)
-    circuit = await shared.add_page([environment.hidden("a")], 0, DOWN)
+    circuit = await shared.add_page([environment.held("a")], 0, DOWN)
     assert (circuit.state, circuit.pages) == (OPEN, 1)
     assert not shared.holds_alone
-    assert await shared.page(1, circuit) == (environment.hidden("a"),)
+    assert await shared.page(1, circuit) == (environment.held("a"),)
     await shared.released(1, circuit)
-    assert not (await shared.read(circuit)).has_hidden
+    assert not (await shared.read(circuit)).has_held
     assert list(await shared.take_alone()) == []
     assert caplog.messages == []
 
@@ -45,7 +45,7 @@ async def test_a_table_that_works_is_used_for_everything():
     shared = environment.shared
     assert await shared.change(Circuit(), DOWN)
     assert (await shared.count_failures(3, Circuit())).failures == 3
-    await shared.add_page([environment.hidden("a")], 0, Circuit())
+    await shared.add_page([environment.held("a")], 0, Circuit())
     assert len(await shared.page(1, Circuit())) == 1
     await shared.released(1, Circuit())
     assert (await shared.read(Circuit())).state == OPEN
@@ -95,9 +95,9 @@ async def test_a_table_is_used_again_after_a_minute():
 async def test_messages_that_were_stored_alone_are_returned_once_the_table_can_be_used():
     """Once: then they are made visible."""
     environment = Environment(unavailable())
-    shared, hidden = environment.shared, environment.hidden
-    await shared.add_page([hidden("a"), hidden("b")], 0, DOWN)
-    await shared.add_page([hidden("c")], 0, DOWN)
+    shared, held = environment.shared, environment.held
+    await shared.add_page([held("a"), held("b")], 0, DOWN)
+    await shared.add_page([held("c")], 0, DOWN)
     assert shared.holds_alone
     assert list(await shared.take_alone()) == []
     environment.table.error = None
@@ -111,7 +111,7 @@ async def test_a_second_failure_goes_on_with_what_is_known_then():
     """And with the messages that were stored alone before."""
     environment = Environment(unavailable())
     shared = environment.shared
-    await shared.add_page([environment.hidden("a")], 0, DOWN)
+    await shared.add_page([environment.held("a")], 0, DOWN)
     environment.clock.advance(ALONE_SECONDS)
     circuit = await shared.read(Circuit(closed_at=START))
     assert (circuit.is_closed, circuit.pages, circuit.released) == (True, 1, 0)

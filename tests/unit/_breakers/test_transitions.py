@@ -152,7 +152,7 @@ class Circuits(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.circuit.is_closed)
     @rule()
-    def hide(self) -> None:
+    def hold(self) -> None:
         self.circuit = self.circuit._replace(pages=self.circuit.pages + 1)
 
     @precondition(lambda self: may_release(self.circuit, self.now, "b"))
