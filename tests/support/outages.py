@@ -44,20 +44,27 @@ class Outage:
     async def open_table(self) -> AsyncIterator[BreakerTable]:
         yield self.table
 
+    @property
+    def working_table(self) -> InMemoryBreakers:
+        """The table, also if that of the breakers is broken."""
+        return self.table.table if isinstance(self.table, BrokenTable) else self.table
+
     async def circuit(self, name: str = NAME) -> Circuit:
-        (circuit,) = await self.table.read([name])
+        (circuit,) = await self.working_table.read([name])
         return circuit
 
     async def change(self, decide: Callable[[Circuit], Circuit], name: str = NAME) -> Circuit:
         """Change the circuit, as another execution environment does; return it."""
         before = await self.circuit(name)
-        assert await self.table.change(name, before, decide(before))
+        assert await self.working_table.change(name, before, decide(before))
         return await self.circuit(name)
 
     async def pages(self) -> list[Sequence[Held]]:
         """Return the pages that were added and not released."""
         circuit = await self.circuit()
-        return [await self.table.page(NAME, number) for number in range(circuit.released + 1, circuit.pages + 1)]
+        return [
+            await self.working_table.page(NAME, number) for number in range(circuit.released + 1, circuit.pages + 1)
+        ]
 
     def held(self, handle: str, *, seconds: float = 3_600, receives_left: int = 3) -> Held:
         return Held(ARN, handle, self.clock() + seconds, receives_left)

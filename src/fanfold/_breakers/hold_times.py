@@ -9,6 +9,7 @@ with one receive left is held for all that remains of the budget.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from fanfold._base import aws_limits
@@ -48,7 +49,7 @@ def hold_seconds(left: int, rest: float, draw: float) -> float:
         return min(max(LEAST_SECONDS, rest), MOST_SECONDS)
     low = min(max(LEAST_SECONDS, rest - MOST_SECONDS * (left - 1)), MOST_SECONDS)
     high = min(max(low, rest), MOST_SECONDS)
-    return min(low * (high / low) ** draw, high)  # rounded, the power may be over it
+    return min(low * math.pow(high / low, draw), high)  # rounded, the power may be over it
 
 
 def hold_seconds_alone(left: int, rest: float, age: float) -> float:

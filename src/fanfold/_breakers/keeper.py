@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from fanfold._base import aws_limits
 from fanfold._base.log import logger
-from fanfold._base.record import Record
 from fanfold._breakers.breaker_state import BreakerState, Work
+from fanfold._breakers.release import OpenSettler, Released, release
 from fanfold._breakers.shared_table import SharedTable
 from fanfold._breakers.transitions import (
     claimed,
@@ -30,10 +30,6 @@ from fanfold._breakers.transitions import (
 from fanfold._ports.breakers import OPEN, PAGE_HANDLES, Circuit, Held
 from fanfold.errors import FanfoldError
 
-if TYPE_CHECKING:
-    from fanfold._ports.queue import Settler
-
-OpenSettler: TypeAlias = Callable[[], Awaitable["Settler"]]
 SendTick: TypeAlias = Callable[[str], Awaitable[object]]
 """Sends the tick message of a breaker, given its name."""
 RunBlocking: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -48,8 +44,6 @@ TICK_LOST_SECONDS: Final = 900.0
 _ATTEMPTS: Final = 5
 _RELEASE_PAGES: Final = 10
 """Pages that are made visible together."""
-_RELEASE_CALLS: Final = 5
-"""Concurrent calls that make messages visible."""
 _RELEASE_SECONDS: Final = 5.0
 """Seconds until the next tick, if there are still held messages."""
 _RETENTION: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS
@@ -282,36 +276,23 @@ class Keeper:
                     await self._make_visible(held)
 
     async def _release(self) -> None:
-        """Make the messages of all pages visible, as long as this execution environment has the right to."""
-        await self._make_visible(await self._table.take_alone() if self._stored.is_closed else ())
+        """Make the messages of all pages visible, as long as this execution environment has the right to.
+
+        Pages with messages that a later attempt may make visible stay for another batch.
+        """
+        if self._stored.is_closed and (await self._make_visible(await self._table.held_alone())).are_all_settled:
+            await self._table.forget_alone()
         while may_release(self._stored, self._now(), self.state.owner):
             first, last = self._stored.released + 1, min(self._stored.released + _RELEASE_PAGES, self._stored.pages)
             reads = (self._table.page(number, self._stored) for number in range(first, last + 1))
             pages = await asyncio.gather(*reads)
-            await self._make_visible([message for page in pages for message in page])
+            if not (await self._make_visible([message for page in pages for message in page])).are_all_settled:
+                break
             await asyncio.gather(*(self._table.released(number, self._stored) for number in range(first, last + 1)))
             self._adopt(self._stored._replace(released=last))
 
-    async def _make_visible(self, held: Iterable[Held]) -> int:
-        """Make messages visible; return how many were held until now."""
-        now = self._now()
-        changes = [(_record(message), 0) for message in held if message.until > now]
-        if not changes:
-            return 0
-        settler = await self._open_settler()
-        size = aws_limits.SQS_BATCH_ENTRIES
-        accepted = len(changes)
-        calls = [changes[first : first + size] for first in range(0, len(changes), size)]
-        for first in range(0, len(calls), _RELEASE_CALLS):
-            some = calls[first : first + _RELEASE_CALLS]
-            results = await asyncio.gather(*map(settler.change_visibility, some), return_exceptions=True)
-            for call, result in zip(some, results, strict=True):
-                if isinstance(result, BaseException):
-                    logger.warning("breaker %r: messages could not be made visible: %s", self._breaker.name, result)
-                    accepted -= len(call)
-                else:
-                    accepted -= len(result)  # received, deleted or visible in the meantime
-        return accepted
+    async def _make_visible(self, held: Iterable[Held]) -> Released:
+        return await release(held, self._now(), self._open_settler, self._breaker.name)
 
     # --- The tick.
 
@@ -354,22 +335,9 @@ class Keeper:
             ]
             able.sort(key=lambda message: -message.receives_left)
             for message in able[:_PROBE_PAGES]:
-                if await self._make_visible([message]):
+                if (await self._make_visible([message])).accepted:
                     return
 
 
 def _pages(held: Sequence[Held]) -> Iterable[Sequence[Held]]:
     return (held[first : first + PAGE_HANDLES] for first in range(0, len(held), PAGE_HANDLES))
-
-
-def _record(message: Held) -> Record:
-    """Return a held message as far as a settler needs it to make it visible."""
-    return Record(
-        {
-            "messageId": message.handle[:100],
-            "receiptHandle": message.handle,
-            "body": "",
-            "eventSource": "aws:sqs",
-            "eventSourceARN": message.queue,
-        }
-    )

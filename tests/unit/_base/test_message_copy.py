@@ -79,7 +79,7 @@ def test_a_copy_of_a_copy_adds_its_deliveries_and_keeps_the_first_time():
     """Five receives before, and five of this one."""
     first = record(receive_count=5)
     copied = Record({**record("1767226500500").raw, "messageAttributes": attributes_of_copy(first)})
-    again = attributes_of_copy(copied)
-    assert again[FIRST_SENT_ATTRIBUTE] == text(SENT_TEXT)
-    assert again[DELIVERIES_ATTRIBUTE] == text("10")
-    assert len(again) == 2
+    second = attributes_of_copy(copied)
+    assert second[FIRST_SENT_ATTRIBUTE] == text(SENT_TEXT)
+    assert second[DELIVERIES_ATTRIBUTE] == text("10")
+    assert len(second) == 2

@@ -111,7 +111,7 @@ def test_a_predicate_may_be_any_function():
 
 @pytest.mark.parametrize("setting", [None, [], ()])
 def test_a_consumer_has_no_breaker_by_default(setting):
-    """An empty list is one way to say so."""
+    """An empty list has the same meaning."""
     assert list(breakers_of(setting)) == []
 
 

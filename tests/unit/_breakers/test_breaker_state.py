@@ -1,4 +1,4 @@
-"""What one execution environment knows of a breaker, and what it decides from that."""
+"""The knowledge of one execution environment about a breaker, and its decisions."""
 
 import math
 

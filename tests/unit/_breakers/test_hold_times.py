@@ -64,7 +64,7 @@ def test_a_copy_is_delayed_for_a_quarter_of_the_outage():
 
 
 def test_the_last_spare_receive_is_used_at_the_end_of_the_budget():
-    """Whatever the random number is."""
+    """The random number has no effect."""
     assert {hold_seconds(1, 2 * HOUR, draw) for draw in (0.0, 0.5, 0.99)} == {2 * HOUR}
     assert hold_seconds(0, 2 * HOUR, 0.5) == 2 * HOUR
     assert hold_seconds(1, 24 * HOUR, 0.5) == MOST_SECONDS

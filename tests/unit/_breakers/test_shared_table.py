@@ -35,7 +35,7 @@ async def test_without_a_table_an_execution_environment_decides_alone(caplog):
     assert await shared.page(1, circuit) == (environment.held("a"),)
     await shared.released(1, circuit)
     assert not (await shared.read(circuit)).has_held
-    assert list(await shared.take_alone()) == []
+    assert list(await shared.held_alone()) == []
     assert caplog.messages == []
 
 
@@ -81,7 +81,7 @@ async def test_a_table_that_fails_is_one_line_and_not_used_for_a_minute(error, c
 
 
 async def test_a_table_is_used_again_after_a_minute():
-    """What it holds counts then."""
+    """Its circuit counts then."""
     environment = Environment(unavailable())
     await environment.shared.read(DOWN)
     environment.table.error = None
@@ -93,18 +93,20 @@ async def test_a_table_is_used_again_after_a_minute():
 
 
 async def test_messages_that_were_stored_alone_are_returned_once_the_table_can_be_used():
-    """Once: then they are made visible."""
+    """Until they are visible."""
     environment = Environment(unavailable())
     shared, held = environment.shared, environment.held
     await shared.add_page([held("a"), held("b")], 0, DOWN)
     await shared.add_page([held("c")], 0, DOWN)
     assert shared.holds_alone
-    assert list(await shared.take_alone()) == []
+    assert list(await shared.held_alone()) == []
+    await shared.forget_alone()
     environment.table.error = None
     environment.clock.advance(ALONE_SECONDS)
-    assert [message.handle for message in await shared.take_alone()] == ["a", "b", "c"]
+    assert [message.handle for message in await shared.held_alone()] == ["a", "b", "c"]
+    await shared.forget_alone()
     assert not shared.holds_alone
-    assert list(await shared.take_alone()) == []
+    assert list(await shared.held_alone()) == []
 
 
 async def test_a_second_failure_goes_on_with_what_is_known_then():

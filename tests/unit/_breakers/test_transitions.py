@@ -47,9 +47,9 @@ def test_a_circuit_that_was_never_closed_begins_an_outage_when_it_opens():
 def test_a_circuit_that_opens_soon_after_it_was_closed_has_the_same_outage():
     """Within four intervals of probes; the next probe is due after the interval of the whole outage."""
     ended = closed(OPENED, 9_000)
-    again = opened(ended, 9_120, probe_every=30)
-    assert (again.since, again.opened_at) == (1_000, 9_120)
-    assert again.probe_due == pytest.approx(9_120 + 8_120 / 30)
+    reopening = opened(ended, 9_120, probe_every=30)
+    assert (reopening.since, reopening.opened_at) == (1_000, 9_120)
+    assert reopening.probe_due == pytest.approx(9_120 + 8_120 / 30)
     assert opened(ended, 9_120.1, probe_every=30).since == 9_120.1
 
 

@@ -15,7 +15,7 @@ def window(results: str = "", *, failures: int = 5, share: float = 0.8, every: f
 
 
 def test_an_empty_window_is_not_down():
-    """Whatever all environments have counted."""
+    """The count of all environments has no effect."""
     assert not window().is_down(1_000, 1_000)
 
 
