@@ -77,6 +77,15 @@ class CopyingSettler(RecordingSettler):
         super().__init__(*refused, **settings)
         self.copies: list[tuple[str, int]] = []
 
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        """Record the ids of messages, or their handles if that is all that is known."""
+        return await super().change_visibility(
+            [
+                (Record({**record.raw, "messageId": record.message_id or record.receipt_handle}), seconds)
+                for record, seconds in changes
+            ]
+        )
+
     async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         self.copies += [(record.message_id, seconds) for record, seconds in copies]
         return [

@@ -227,8 +227,9 @@ class Keeper:
     async def _probe_succeeds(self) -> bool:
         probe = self._breaker.probe
         assert probe is not None  # noqa: S101 - called only with one
+        limit = asyncio.timeout(PROBE_SECONDS)
         try:
-            async with asyncio.timeout(PROBE_SECONDS) as limit:
+            async with limit:
                 if inspect.iscoroutinefunction(probe):
                     await probe()
                 elif inspect.isawaitable(result := await self._run_blocking(probe)):

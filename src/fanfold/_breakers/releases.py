@@ -30,7 +30,7 @@ _CALLS: Final = 5
 class Visible(NamedTuple):
     """The result of making messages visible."""
 
-    count: int
+    visible: int
     """Messages that were held until now."""
     are_left: bool
     """True if a later attempt may make more of them visible."""
@@ -104,7 +104,7 @@ class Releases:
             ]
             able.sort(key=lambda message: -message.receives_left)
             for message in able[:PAGES]:
-                if (await self.messages([message])).count:
+                if (await self.messages([message])).visible:
                     return
 
 
