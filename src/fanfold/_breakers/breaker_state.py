@@ -77,6 +77,8 @@ class BreakerState:
         """Time from which records that start show whether the service is back."""
         self._grows_after_success = False
         self._ended_in_step = 0
+        self._is_logged_open = False
+        """True if the log states that it is open; the circuit may be open before."""
         self.calls_saved: int = 0
         """Records that were not started in this outage."""
 
@@ -93,7 +95,8 @@ class BreakerState:
     @property
     def is_idle(self) -> bool:
         """True if nothing has to be read or written, and no message to be made visible."""
-        return self._work is NOTHING and not self.is_probing and not (self.circuit.is_closed and self.circuit.has_held)
+        releases = self.circuit.is_closed and self.circuit.has_held
+        return not (self.has_work or self.is_probing or releases)
 
     # --- For admission.
 
@@ -240,14 +243,14 @@ class BreakerState:
                 self._has_permit = self.is_probing
                 self._probes_from = self._clock()
             self._note_quiet()
-        self._log(was_open=was_open, was_probing=was_probing)
+        self._log(was_probing=was_probing)
         self._notify()
 
     def forget(self) -> None:
         """Treat messages as without a breaker: something in it failed."""
         with self._lock:
             self.circuit, self.workers, self._work = Circuit(), UNLIMITED, NOTHING
-            self._is_read = True
+            self._is_read, self._is_logged_open = True, False
             self._window.clear()
         self._notify()
 
@@ -260,8 +263,9 @@ class BreakerState:
         self._window.clear()
         self._has_permit = False
 
-    def _log(self, *, was_open: bool, was_probing: bool) -> None:
-        name = self.breaker.name
+    def _log(self, *, was_probing: bool) -> None:
+        name, was_open = self.breaker.name, self._is_logged_open
+        self._is_logged_open = self.is_open
         if self.is_open and not was_open:
             logger.warning(
                 "breaker %r is open: its service is down; messages are held until a probe succeeds, next probe in "

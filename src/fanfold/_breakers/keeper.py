@@ -227,16 +227,18 @@ class Keeper:
     async def _probe_succeeds(self) -> bool:
         probe = self._breaker.probe
         assert probe is not None  # noqa: S101 - called only with one
+        limit = asyncio.timeout(PROBE_SECONDS)
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with limit:
                 if inspect.iscoroutinefunction(probe):
                     await probe()
                 elif inspect.isawaitable(result := await self._run_blocking(probe)):
                     await result
-        except TimeoutError:
-            logger.warning("breaker %r: its probe did not end within %.0f s", self._breaker.name, PROBE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - the service is still down
-            logger.info("breaker %r: its probe failed: %r", self._breaker.name, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the service is still down
+            if limit.expired():
+                logger.warning("breaker %r: its probe did not end within %.0f s", self._breaker.name, PROBE_SECONDS)
+            else:
+                logger.info("breaker %r: its probe failed: %r", self._breaker.name, error)
         else:
             return True
         return False
@@ -291,11 +293,16 @@ class Keeper:
                     await self.releases.messages(held)
 
     async def _release(self) -> None:
-        """Make the messages of all pages visible, as long as this execution environment has the right to."""
-        await self.releases.messages(await self._table.take_alone() if self._stored.is_closed else ())
+        """Make the messages of all pages visible, as long as this execution environment has the right to.
+
+        Pages with messages that a later attempt may make visible stay for another batch.
+        """
+        if self._stored.is_closed and not (await self.releases.messages(await self._table.held_alone())).are_left:
+            await self._table.forget_alone()
         while may_release(self._stored, self._now(), self.state.owner):
             last = min(self._stored.released + PAGES, self._stored.pages)
-            await self.releases.pages(self._stored.released + 1, last, self._stored)
+            if not await self.releases.pages(self._stored.released + 1, last, self._stored):
+                break
             self._adopt(self._stored._replace(released=last))
 
     # --- The tick.
