@@ -11,7 +11,7 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -126,6 +126,8 @@ class Mapping:
             invocation = await world.invoke({"Records": records})
         finally:
             world.slots.release()
+        if isinstance(invocation, Errored):
+            world.note_killed(message.body for message in messages)
         handles = {record["messageId"]: record["receiptHandle"] for record in records}
         verdict = judge(invocation, list(handles), self._settings)
         for message_id, handle in handles.items():
@@ -287,6 +289,12 @@ class OutageWorld:
         """Count a delivery of a message."""
         if body in self.report.messages:
             self.report.messages[body].receives += 1
+
+    def note_killed(self, bodies: Iterable[str]) -> None:
+        """Count deliveries that used up a receive although the breaker was not to blame."""
+        for body in bodies:
+            if body in self.report.messages:
+                self.report.messages[body].killed += 1
 
     async def invoke(self, event: dict[str, Any]) -> Invocation:
         """Invoke the function in the environment that was used last, or in a new one."""
