@@ -72,7 +72,7 @@ KINDS: Final[Mapping[str, Callable[[Scenario, float, random.Random], Changes]]] 
     "blocks": lambda *_: {"blocks": True},
     "probe": lambda _, __, rng: {"probe": True, "tick": True, "messages": rng.choice([1, 5, 20, 100])},
 }
-"""What each kind of schedule changes, given the scenario, the length of the outage, and random numbers; kinds take
+"""Changes of each kind of schedule, given the scenario, the length of the outage, and random numbers; kinds take
 turns."""
 
 

@@ -47,7 +47,8 @@ def hold_seconds(left: int, rest: float, draw: float) -> float:
     """
     if left <= 1:
         return min(max(LEAST_SECONDS, rest), MOST_SECONDS)
-    low = max(LEAST_SECONDS, rest - MOST_SECONDS * (left - 1))
+    # Not MOST_SECONDS: the last minutes of a budget of 12 hours are not worth a first hold of 15 minutes.
+    low = max(LEAST_SECONDS, rest - aws_limits.SQS_MAX_VISIBILITY_SECONDS * (left - 1))
     high = min(max(low, rest), MOST_SECONDS)
     return low if high <= low else math.exp(math.log(low) + draw * (math.log(high) - math.log(low)))
 

@@ -20,6 +20,7 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment, preload
+from fanfold._consumer.handler_names import note
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import not_started, respond, run_and_respond
@@ -78,6 +79,7 @@ class Consumer(Generic[P, T]):
         """The handler function, undecorated."""
         self.settings = settings
         """The settings of this consumer."""
+        note(function)
         self._batches = BatchFactory(function, settings, bind(function, chunk_size=settings.chunk_size))
         self._runtime = Runtime(
             functools.partial(open_environment, settings, self._dead_letter_queue),
@@ -133,6 +135,10 @@ class Consumer(Generic[P, T]):
         if (invoke := INVOKE.get()) is not None:
             return invoke(self, event, context)
         use_context_variables()
+        if self.settings.breaker is not None:
+            from fanfold._breakers.ticks import with_watch  # not imported at cold start
+
+            event = with_watch(event)
         deadline = deadline_of(context, self.settings.deadline_margin)
         records, raises = records_from_event(event), self.settings.raise_on_total_failure
         if deadline.remaining() == 0:
