@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from fanfold._base import aws_limits
 from fanfold._base.log import logger
 from fanfold._breakers.breaker_state import BreakerState, Work
+from fanfold._breakers.hold_times import tick_seconds
 from fanfold._breakers.mapping_pause import MappingPause
 from fanfold._breakers.releases import PAGES, OpenSettler, Releases
 from fanfold._breakers.shared_table import SharedTable
@@ -36,7 +37,7 @@ SendTick: TypeAlias = Callable[[str], Awaitable[object]]
 RunBlocking: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function on a worker thread."""
 
-LEASE_SECONDS: Final = 60.0
+LEASE_SECONDS: Final = 25.0
 """Time after which another execution environment may probe, if this one was ended in a probe."""
 PROBE_SECONDS: Final = 10.0
 """Longest time of a probe function."""
@@ -105,6 +106,11 @@ class Keeper:
     def age(self) -> float:
         """Seconds since the outage began."""
         return max(0.0, self._now() - self.state.circuit.since)
+
+    @property
+    def has_tick(self) -> bool:
+        """True while a tick message probes."""
+        return self._send_tick is not None and self._now() - self.state.circuit.tick_at < TICK_LOST_SECONDS
 
     @property
     def is_alone(self) -> bool:
@@ -328,7 +334,8 @@ class Keeper:
             is_due = self._stored.state == OPEN and may_probe(self._stored, now)
             if is_due:
                 fewest = 1 if self._breaker.last == "copy" else _FEWEST_RECEIVES
-                await self.releases.one_probe(self._stored, fewest)
+                probes = await self.releases.one_probe(self._stored, fewest)
+                interval = max(interval, tick_seconds(probes, self._breaker.outage_budget, now - self._stored.since))
             if ticker:
                 await self._change(lambda circuit: circuit._replace(tick_at=now, ticker=ticker), attempts=1)
             due = self._stored.probe_due if self._stored.state == OPEN else self._stored.lease_until

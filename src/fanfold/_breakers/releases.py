@@ -84,8 +84,10 @@ class Releases:
         self.count += visible
         return Visible(visible, are_left=are_left)
 
-    async def one_probe(self, circuit: Circuit, fewest_receives: int) -> None:
-        """Make one message visible, which becomes the probe: of those with the most receives left.
+    async def one_probe(self, circuit: Circuit, fewest_receives: int) -> int:
+        """Make one message visible, which becomes the probe; return how many can be probes, of those that were looked at.
+
+        It is one of those with the most receives left.
 
         Args:
             circuit: The circuit.
@@ -105,7 +107,8 @@ class Releases:
             able.sort(key=lambda message: -message.receives_left)
             for message in able[:PAGES]:
                 if (await self.messages([message])).visible:
-                    return
+                    return len(able)
+        return 0
 
 
 async def make_visible(
