@@ -29,7 +29,7 @@ def table(aws: LocalStack) -> str:
 
 def is_open(deployed: OutageOnAws) -> bool:
     circuit = deployed.circuit()
-    return circuit.state == OPEN and circuit.has_hidden
+    return circuit.state == OPEN and circuit.has_held
 
 
 def begin(deployed: OutageOnAws) -> None:

@@ -159,7 +159,7 @@ class OutageOnAws:
     def is_released(self) -> bool:
         """Return whether the breaker is closed, and has no hidden messages."""
         circuit = self.circuit()
-        return circuit.is_closed and not circuit.has_hidden
+        return circuit.is_closed and not circuit.has_held
 
     def is_over(self) -> bool:
         """Return whether everything is processed, and no message is left anywhere."""

@@ -47,7 +47,7 @@ def hold_seconds(left: int, rest: float, draw: float) -> float:
     """
     if left <= 1:
         return min(max(LEAST_SECONDS, rest), MOST_SECONDS)
-    low = max(LEAST_SECONDS, rest - MOST_SECONDS * (left - 1))
+    low = min(max(LEAST_SECONDS, rest - MOST_SECONDS * (left - 1)), MOST_SECONDS)
     high = min(max(low, rest), MOST_SECONDS)
     return low if high <= low else math.exp(math.log(low) + draw * (math.log(high) - math.log(low)))
 
