@@ -20,10 +20,13 @@ BIN = Path(sys.executable).parent
 ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
 
 
-@pytest.fixture(params=["consumer", "job"])
+OPTIONS = {"consumer": [], "job": ["--job"], "consumer with a breaker": ["--breaker"]}
+
+
+@pytest.fixture(params=OPTIONS)
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return the folder of a new project, one of each kind."""
-    created = fanfold("init", "shop", *(["--job"] if request.param == "job" else []), folder=tmp_path)
+    created = fanfold("init", "shop", *OPTIONS[request.param], folder=tmp_path)
     assert created.returncode == 0, created.stderr
     assert f"shop: created a {request.param} with " in created.stdout
     return tmp_path / "shop"
@@ -46,12 +49,22 @@ def test_fanfold_check_has_no_findings_in_a_new_project(project: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("parameters", [[], ["--parameter", "BreakerPausesMapping=true"], ["-p", "BreakerTick=false"]])
+def test_a_new_project_with_a_breaker_survives_an_outage_of_twelve_hours(tmp_path: Path, parameters: list[str]):
+    """The check has no findings for any of its parameters."""
+    pytest.importorskip("fanfold.check")
+    assert fanfold("init", "shop", "--breaker", folder=tmp_path).returncode == 0
+    done = fanfold("check", "shop/template.yaml", "--outage", "43200", *parameters, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_the_linter_reports_nothing_for_new_templates(tmp_path: Path):
-    """Not even warnings, for a consumer and a job."""
-    for arguments in (["shop"], ["tally", "--job"]):
+    """Not even warnings, for a consumer, with and without a breaker, and a job."""
+    for arguments in (["shop"], ["tally", "--job"], ["booked", "--breaker"]):
         assert fanfold("init", *arguments, folder=tmp_path).returncode == 0
-    done = run(BIN / "cfn-lint", "shop/template.yaml", "tally/template.yaml", folder=tmp_path)
+    templates = ("shop/template.yaml", "tally/template.yaml", "booked/template.yaml")
+    done = run(BIN / "cfn-lint", *templates, folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -103,6 +116,29 @@ def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path)
     template = tmp_path / "shop" / "template.yaml"
     outputs = deploy(clients, template, name="shop", parameters={}, code_bucket=f"{CODE_BUCKET}-init")
     Orders(stack, outputs).work_through()
+
+
+@pytest.mark.stack
+def test_a_new_consumer_with_a_breaker_is_deployed_with_all_its_parts(stack: LocalStack, tmp_path: Path):
+    """Its messages are processed; table, tick, rule, and the environment of the function are those of the template."""
+    assert fanfold("init", "booked", "--breaker", folder=tmp_path).returncode == 0
+    names = ("s3", "cloudformation", "dynamodb", "lambda", "events")
+    clients = {name: boto3.client(name, **stack.client_settings) for name in names}
+    clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-booked")
+    template, parameters = tmp_path / "booked" / "template.yaml", {"BreakerPausesMapping": "true"}
+    outputs = deploy(clients, template, name="booked", parameters=parameters, code_bucket=f"{CODE_BUCKET}-booked")
+    Orders(stack, outputs).work_through()
+    function = clients["lambda"].get_function_configuration(FunctionName=outputs["FunctionName"])
+    variables = function["Environment"]["Variables"]
+    assert variables["FANFOLD_BREAKER_TABLE"] == outputs["BreakerTable"]
+    assert variables["FANFOLD_BREAKER_PAUSES_MAPPING"] == "true"
+    table = clients["dynamodb"].describe_table(TableName=outputs["BreakerTable"])["Table"]
+    assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    mappings = clients["lambda"].list_event_source_mappings(FunctionName=outputs["FunctionName"])["EventSourceMappings"]
+    assert sorted(mapping["BatchSize"] for mapping in mappings) == [1, 100]
+    rules = clients["events"].list_rule_names_by_target(TargetArn=function["FunctionArn"])["RuleNames"]
+    targets = clients["events"].list_targets_by_rule(Rule=rules[0])["Targets"]
+    assert json.loads(targets[0]["Input"]) == {"fanfold": "breaker-watch"}
 
 
 @pytest.mark.stack

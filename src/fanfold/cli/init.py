@@ -21,6 +21,9 @@ _NEXT = """
 def init(
     name: str = typer.Argument(metavar="NAME", help="Name of the project, its folder, and its stacks."),
     job: bool = typer.Option(False, "--job", help="Create a job (scatter, segment, fold) instead of a consumer."),
+    breaker: bool = typer.Option(
+        False, "--breaker", help="Add a breaker to the consumer: an outage of a service that it calls costs no message."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of text."),
 ) -> None:
     """Create a new project: handler, template, tests, saved events, CI.
@@ -28,10 +31,11 @@ def init(
     Use it to start a service. The project passes its tests and can be deployed as is. An existing folder is never
     changed.
     """
-    folder = create(name, Path(), job=job, version=__version__)
+    folder = create(name, Path(), job=job, version=__version__, breaker=breaker)
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     if as_json:
         print(json.dumps({"folder": str(folder), "files": files}))
         return
-    print(f"{folder}: created a {'job' if job else 'consumer'} with {len(files)} files, described in README.md")
+    kind = "job" if job else "consumer with a breaker" if breaker else "consumer"
+    print(f"{folder}: created a {kind} with {len(files)} files, described in README.md")
     print(_NEXT.format(name=name))

@@ -2,6 +2,8 @@
 
 The files are in ``templates``: ``common`` for both, and those of a consumer and of a job. In them, ``my-project`` is
 replaced by the project's name, and ``0.0.0`` by this release. A job has fanfold's ``template.yaml`` and state machines.
+A consumer with a breaker has the files of ``breaker`` instead of those of the same path, and the lines between
+``[breaker`` and ``breaker]`` in the others, which are left out of other projects.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from fanfold._stack.project import project_folder
 from fanfold.errors import ConfigurationError
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+_BREAKER_LINES: Final = re.compile(
+    r"^[^\n]*\[breaker\b[^\n]*\n(.*?)^[^\n]*\bbreaker\][^\n]*\n", re.MULTILINE | re.DOTALL
+)
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -34,15 +39,22 @@ def check_project_name(name: str) -> str:
     return name
 
 
-def project_files(name: str, *, job: bool, version: str) -> dict[str, str]:
+def project_files(name: str, *, job: bool, version: str, breaker: bool = False) -> dict[str, str]:
     """Return the texts of the files of a new project, by path.
 
     Args:
         name: The project's name.
         job: True for a job, False for a consumer.
+        breaker: True for a consumer with a breaker.
         version: The minimum release of fanfold; later compatible releases are allowed.
+
+    Raises:
+        ConfigurationError: If a breaker is requested for a job.
     """
-    texts = {**_texts("common"), **_texts("job" if job else "consumer")}
+    if job and breaker:
+        raise ConfigurationError("--breaker is for consumers: use it without --job")
+    texts = {**_texts("common"), **_texts("job" if job else "consumer"), **(_texts("breaker") if breaker else {})}
+    texts = {path: _BREAKER_LINES.sub(r"\1" if breaker else "", text) for path, text in texts.items()}
     if job:
         folder = project_folder()
         texts["template.yaml"] = _for_project((folder / "template.yaml").read_text(encoding="utf-8"))
@@ -54,14 +66,15 @@ def project_files(name: str, *, job: bool, version: str) -> dict[str, str]:
     }
 
 
-def create(name: str, parent: Path, *, job: bool, version: str) -> Path:
+def create(name: str, parent: Path, *, job: bool, version: str, breaker: bool = False) -> Path:
     """Write a new project into a new folder, and return the folder. Existing files are never changed.
 
     Raises:
-        ConfigurationError: If the name is not valid, or the folder exists or cannot be written.
+        ConfigurationError: If the name is not valid, if a breaker is requested for a job, or if the folder exists or
+            cannot be written.
     """
     folder = parent / check_project_name(name)
-    files = project_files(name, job=job, version=version)
+    files = project_files(name, job=job, version=version, breaker=breaker)
     try:
         folder.mkdir()
     except FileExistsError as error:

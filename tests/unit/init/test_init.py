@@ -33,6 +33,28 @@ def test_a_new_project_has_exactly_these_files():
     assert set(job) == COMMON | machines | {"events/orders.csv", "events/segments.json", "tests/offline.py"}
 
 
+def test_a_breaker_adds_resources_to_a_consumer_and_changes_nothing_else():
+    """Without ``--breaker``, no line about it is left; with it, every line of the other template is still there."""
+    without = project_files("shop", job=False, version="1.2.3")
+    with_breaker = project_files("shop", job=False, version="1.2.3", breaker=True)
+    assert set(with_breaker) == set(without)
+    assert [path for path, text in without.items() if "breaker" in text.lower()] == []
+    assert [path for path, text in with_breaker.items() if "[breaker" in text or "breaker]" in text] == []
+    changed = {path for path, text in with_breaker.items() if text != without[path]}
+    assert changed == {"README.md", "template.yaml", "src/app.py", "tests/test_app.py"}
+    for path in ("README.md", "template.yaml"):
+        lines = iter(with_breaker[path].splitlines())
+        assert [line for line in without[path].splitlines() if line not in lines] == []
+    assert "  BreakerTable:" in with_breaker["template.yaml"]
+
+
+def test_a_job_with_a_breaker_is_refused(tmp_path: Path):
+    """In one line; nothing is created."""
+    with pytest.raises(ConfigurationError, match="--breaker is for consumers: use it without --job"):
+        create("shop", tmp_path, job=True, version=__version__, breaker=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("job", [False, True])
 def test_every_file_uses_the_name_and_the_release(job: bool):
     """No file contains the placeholder, or a path of this repository."""
