@@ -85,7 +85,7 @@ class Releases:
         return Visible(visible, are_left=are_left)
 
     async def one_probe(self, circuit: Circuit, fewest_receives: int) -> int:
-        """Make one message visible, which becomes the probe; return how many can be probes, of those that were looked at.
+        """Make one message visible, which becomes the probe; return how many can be probes, of those looked at.
 
         It is one of those with the most receives left.
 
