@@ -12,7 +12,7 @@ from aiobotocore.session import get_session
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, BreakerTable, Circuit, Hidden
+from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, BreakerTable, Circuit, Held
 from fanfold.aws.backend import config_of
 from fanfold.aws.breakers import DynamoDBBreakers
 from fanfold.inmemory.breakers import InMemoryBreakers
@@ -23,7 +23,7 @@ NOW = 1_800_000_000.25
 ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
 OPENED = Circuit(OPEN, since=NOW, opened_at=NOW, probe_due=NOW + 30, tick_at=NOW - 5, forced=True)
 PROBING = Circuit(HALF_OPEN, since=NOW, opened_at=NOW, probe_due=NOW + 90, owner="env-1", lease_until=NOW + 60.5)
-MESSAGES = [Hidden(ARN, f"handle {number}", NOW + number, number % 5) for number in range(3)]
+MESSAGES = [Held(ARN, f"handle {number}", NOW + number, number % 5) for number in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +136,14 @@ async def test_pages_are_numbered_and_kept_until_they_are_released(table, name):
     """Each addition returns the circuit as it is then."""
     await table.change(name, Circuit(), OPENED)
     assert await table.add_page(name, MESSAGES, NOW + 600) == OPENED._replace(version=1, pages=1)
-    other = [Hidden(f"{ARN}-2.fifo", "é#☃", NOW + 0.125, 0), *MESSAGES]
+    other = [Held(f"{ARN}-2.fifo", "é#☃", NOW + 0.125, 0), *MESSAGES]
     circuit = await table.add_page(name, other, NOW + 600)
-    assert (circuit.pages, circuit.released, circuit.has_hidden) == (2, 0, True)
+    assert (circuit.pages, circuit.released, circuit.has_held) == (2, 0, True)
     assert list(await table.page(name, 1)) == MESSAGES
     assert list(await table.page(name, 2)) == other
     await table.released(name, 1)
     assert list(await table.page(name, 1)) == []
-    assert (await circuit_of(table, name)).has_hidden
+    assert (await circuit_of(table, name)).has_held
     await table.released(name, 2)
     assert await circuit_of(table, name) == OPENED._replace(version=1, pages=2, released=2)
 
@@ -172,7 +172,7 @@ async def test_a_page_has_room_for_the_longest_handles(table, name):
     """500 messages with handles of 1,024 random characters: DynamoDB's items have at most 400 KB."""
     characters, chance = string.ascii_letters + string.digits + "+/", random.Random(1)
     messages = [
-        Hidden(ARN, "".join(chance.choices(characters, k=1024)), NOW + chance.random() * 43_200, 3)
+        Held(ARN, "".join(chance.choices(characters, k=1024)), NOW + chance.random() * 43_200, 3)
         for _ in range(PAGE_HANDLES)
     ]
     await table.add_page(name, messages, NOW + 600)
@@ -232,7 +232,7 @@ CIRCUITS = st.builds(
     *[COUNTS] * 2,
     st.booleans(),
 )
-PAGES = st.lists(st.builds(Hidden, TEXTS, TEXTS, TIMES, st.integers(0, 999)), min_size=1, max_size=4)
+PAGES = st.lists(st.builds(Held, TEXTS, TEXTS, TIMES, st.integers(0, 999)), min_size=1, max_size=4)
 OPERATIONS = (
     st.tuples(st.just("change"), st.integers(0, 20), CIRCUITS)
     | st.tuples(st.just("count_failures"), COUNTS, st.integers(0, 400).map(lambda seconds: NOW + seconds))

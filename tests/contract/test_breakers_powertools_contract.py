@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.circuit_breaker.config import CircuitBreake
 from aws_lambda_powertools.utilities.circuit_breaker.persistence import CircuitBreakerDynamoDBPersistence
 from aws_lambda_powertools.utilities.circuit_breaker.states import CircuitState
 
-from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, Circuit, Hidden
+from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, Circuit, Held
 from fanfold.aws.breakers import DynamoDBBreakers
 from fanfold.errors import ConfigurationError, ServiceError
 from idempotency_table import new_table
@@ -20,7 +20,7 @@ from idempotency_table import new_table
 pytestmark = pytest.mark.stack
 NOW = float(int(time.time())) + 0.5
 OPENED = Circuit(OPEN, since=NOW - 100, opened_at=NOW, probe_due=NOW + 90, tick_at=NOW)
-MESSAGE = Hidden("arn:aws:sqs:eu-west-1:123456789012:orders", "handle", NOW + 600, 2)
+MESSAGE = Held("arn:aws:sqs:eu-west-1:123456789012:orders", "handle", NOW + 600, 2)
 
 
 class Shared:
@@ -125,7 +125,7 @@ async def test_fanfold_sees_that_powertools_has_closed_a_circuit(shared):
     shared.powertools().save_closed(shared.name)
     circuit = await shared.circuit()
     assert circuit == OPENED._replace(state=CLOSED, closed_at=NOW, version=1, pages=1)
-    assert circuit.has_hidden
+    assert circuit.has_held
 
 
 async def test_a_count_sees_that_powertools_has_closed_a_circuit(shared):

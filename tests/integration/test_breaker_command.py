@@ -11,7 +11,7 @@ import pytest
 
 from command import fanfold, only_line
 from fanfold._breakers.transitions import opened
-from fanfold._ports.breakers import Hidden
+from fanfold._ports.breakers import Held
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.breakers import open_breakers
 from idempotency_table import new_table
@@ -45,14 +45,14 @@ class Deployed:
         for number in range(count):
             self.sqs.send_message(QueueUrl=self.queue, MessageBody=f"order {number}")
 
-    async def hide(self, name: str) -> list[str]:
-        """Hide all visible messages for an hour, and store them as a page; return their handles."""
+    async def hold(self, name: str) -> list[str]:
+        """Hold all visible messages for an hour, and store them as a page; return their handles."""
         handles = [message["ReceiptHandle"] for message in self.receive()]
         for handle in handles:
             self.sqs.change_message_visibility(QueueUrl=self.queue, ReceiptHandle=handle, VisibilityTimeout=3600)
         until = time.time() + 3600
         async with open_breakers(self.table, **self.settings) as table:
-            await table.add_page(name, [Hidden(self.arn, handle, until, 2) for handle in handles], until)
+            await table.add_page(name, [Held(self.arn, handle, until, 2) for handle in handles], until)
         return handles
 
     async def open(self, name: str) -> None:
@@ -68,13 +68,13 @@ def deployed(aws: LocalStack) -> Iterator[Deployed]:
     deployed.sqs.close()
 
 
-async def test_closing_a_breaker_makes_its_hidden_messages_visible(deployed: Deployed):
+async def test_closing_a_breaker_makes_its_held_messages_visible(deployed: Deployed):
     """They are received again; one that was deleted counts as gone, and a repetition changes nothing."""
     await deployed.open("payments")
     deployed.send(23)
-    handles = await deployed.hide("payments")
+    handles = await deployed.hold("payments")
     deployed.send(2)
-    await deployed.hide("payments")
+    await deployed.hold("payments")
     deployed.sqs.delete_message(QueueUrl=deployed.queue, ReceiptHandle=handles[0])
     assert (len(handles), deployed.receive()) == (23, [])
 
@@ -115,16 +115,16 @@ async def test_a_breaker_is_opened_and_closed_by_hand(deployed: Deployed):
 async def test_a_page_that_cannot_be_read_does_not_stop_the_others(deployed: Deployed):
     """The command states it, and fails."""
     deployed.send(3)
-    await deployed.hide("payments")
+    await deployed.hold("payments")
     deployed.send(2)
-    await deployed.hide("payments")
+    await deployed.hold("payments")
     dynamodb = boto3.client("dynamodb", **deployed.settings)
     key = {"id": {"S": "payments#held#1"}}
     dynamodb.put_item(TableName=deployed.table, Item={**key, "messages": {"S": "?"}})
     dynamodb.close()
     done = deployed.run("close", "payments")
     assert (done.returncode, done.stdout) == (1, "breaker payments is closed; 2 messages made visible\n")
-    assert only_line(done.stderr).startswith("fanfold: breaker 'payments': 1 page of hidden messages could not be read")
+    assert only_line(done.stderr).startswith("fanfold: breaker 'payments': 1 page of held messages could not be read")
     assert len(deployed.receive()) == 2
 
 
@@ -132,7 +132,7 @@ async def test_a_queue_that_does_not_exist_any_more_is_named(deployed: Deployed)
     """The breaker is closed nevertheless."""
     await deployed.open("payments")
     deployed.send(1)
-    await deployed.hide("payments")
+    await deployed.hold("payments")
     deployed.sqs.delete_queue(QueueUrl=deployed.queue)
     done = deployed.run("close", "payments")
     assert (done.returncode, done.stdout) == (1, "")

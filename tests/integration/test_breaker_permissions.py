@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from fanfold._ports.breakers import OPEN, Circuit, Hidden
+from fanfold._ports.breakers import OPEN, Circuit, Held
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.breakers import open_breakers
 from fanfold.errors import ConfigurationError
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stack
 
 FUNCTION = ("BatchGetItem", "PutItem", "UpdateItem", "DeleteItem")
 """The actions of a function; listing all breakers needs ``Scan``, too."""
-MESSAGE = Hidden("arn:aws:sqs:eu-west-1:123456789012:orders", "handle", 600.0, 2)
+MESSAGE = Held("arn:aws:sqs:eu-west-1:123456789012:orders", "handle", 600.0, 2)
 
 
 def user_who_may(stack: LocalStack, table: str, actions: Sequence[str]) -> dict[str, Any]:

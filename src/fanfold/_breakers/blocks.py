@@ -11,7 +11,7 @@ from fanfold._base.backoff import random_share
 from fanfold._base.outcome import Retry
 from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
 from fanfold._breakers.counted import marked
-from fanfold._breakers.hides import UNKNOWN_RECEIVES, hide_seconds
+from fanfold._breakers.hold_times import UNKNOWN_RECEIVES, hold_seconds
 from fanfold._breakers.keeper import Keeper
 
 _READ_SECONDS: Final = 5.0
@@ -55,9 +55,9 @@ class Block:
         """Begin a call on this thread; on an event loop, without waiting."""
         self._state.call_starts()
         waited_until = self._state.now() + _READ_SECONDS
-        pause = threading.Event()
+        timer = threading.Event()
         while not _is_on_loop() and self._waits(waited_until):
-            pause.wait(self._state.wait(0.0))
+            timer.wait(self._state.wait(0.0))
         self._begin()
 
     def _waits(self, until: float) -> bool:
@@ -77,7 +77,7 @@ class Block:
         breaker, circuit = self._state.breaker, self._state.circuit
         self._state.calls_saved += 1
         rest = circuit.since + breaker.outage_budget - breaker.clock()
-        error = BreakerOpenError(breaker.name, math.ceil(hide_seconds(UNKNOWN_RECEIVES, rest, random_share())))
+        error = BreakerOpenError(breaker.name, math.ceil(hold_seconds(UNKNOWN_RECEIVES, rest, random_share())))
         return marked(error, self._keeper)
 
     def exit(self, error: BaseException | None) -> None:

@@ -31,7 +31,7 @@ _BLOCKS: Final[ContextVar[tuple[Block | None, ...]]] = ContextVar("fanfold_break
 _ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[Breaker], Block]]] = (
     weakref.WeakKeyDictionary()
 )
-"""What creates a ``with`` block in an execution environment, by the event loop of its consumer."""
+"""Functions that create a ``with`` block in an execution environment, by the event loop of its consumer."""
 TABLE_VARIABLE: Final = "FANFOLD_BREAKER_TABLE"
 QUEUE_VARIABLE: Final = "FANFOLD_BREAKER_QUEUE_URL"
 MOST_BREAKERS: Final = 10
@@ -55,7 +55,7 @@ class Breaker:
         async def handler(order: dict) -> None:
             await pay(order)
 
-    While it is open, no record starts, except single probes. The messages are hidden in their queue, and become visible
+    While it is open, no record starts, except single probes. The messages are held in their queue, and become visible
     again when a probe succeeds. See docs/outages.md.
 
     Args:

@@ -59,7 +59,7 @@ class BreakerLimit:
 
     @property
     def delays_messages(self) -> bool:
-        """True if the inner limit asked for the last wait, and delays messages; the breakers hide theirs themselves."""
+        """True if the inner limit asked for the last wait, and delays messages; the breakers hold theirs themselves."""
         return self.holding is None and self._inner is not None and self._inner.delays_messages
 
     def batch_starts(self) -> None:

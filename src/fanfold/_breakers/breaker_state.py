@@ -1,4 +1,4 @@
-"""What one execution environment knows of a breaker, and what it decides from that. It reads and writes nothing.
+"""The knowledge of one execution environment about a breaker, and its decisions. Nothing is read or written here.
 
 Its methods may be called from any thread. What has to be read or written is noted, and the keeper is woken.
 """
@@ -30,7 +30,7 @@ _WIDEST: Final = 1_024
 
 
 class Work(NamedTuple):
-    """What the keeper has to do."""
+    """Tasks of the keeper."""
 
     failures: int
     """Failures to add to those of all execution environments."""
@@ -93,15 +93,13 @@ class BreakerState:
     @property
     def is_idle(self) -> bool:
         """True if nothing has to be read or written, and no message to be made visible."""
-        return (
-            self._work is NOTHING and not self.is_probing and not (self.circuit.is_closed and self.circuit.has_hidden)
-        )
+        return self._work is NOTHING and not self.is_probing and not (self.circuit.is_closed and self.circuit.has_held)
 
     # --- For admission.
 
     def batch_starts(self) -> None:
         """Have the circuit read, unless it is known to be closed."""
-        if not self._is_read or self.is_open or self.circuit.has_hidden:
+        if not self._is_read or self.is_open or self.circuit.has_held:
             self._read()
 
     def now(self) -> float:
@@ -114,7 +112,7 @@ class BreakerState:
             self._read()
 
     def redelivered(self) -> None:
-        """Have the circuit read for a message that was received before: it may have been hidden, and be the probe."""
+        """Have the circuit read for a message that was received before: it may have been held, and be the probe."""
         if self._is_read and self.circuit.is_closed and self._clock() >= self._read_at + _REREAD_SECONDS:
             self._read()
 
@@ -266,7 +264,7 @@ class BreakerState:
         name = self.breaker.name
         if self.is_open and not was_open:
             logger.warning(
-                "breaker %r is open: its service is down; messages are hidden until a probe succeeds, next probe in "
+                "breaker %r is open: its service is down; messages are held until a probe succeeds, next probe in "
                 "%.0f s",
                 name,
                 self.circuit.probe_due - self.breaker.clock(),

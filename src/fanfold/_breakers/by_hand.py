@@ -1,4 +1,4 @@
-"""How a person opens a breaker, closes it, and makes its hidden messages visible. Each step can be repeated."""
+"""How a person opens a breaker, closes it, and makes its held messages visible. Each step can be repeated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fanfold._base.concurrency import for_each
 from fanfold._base.record import Record
 from fanfold._base.retry import Retries, Sleep
 from fanfold._breakers.transitions import closed, given_back, opened, released_by
-from fanfold._ports.breakers import UNREADABLE, BreakerTable, Circuit, Hidden
+from fanfold._ports.breakers import UNREADABLE, BreakerTable, Circuit, Held
 from fanfold.errors import FanfoldError, ServiceError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def open_by_hand(table: BreakerTable, name: str, now: float) -> Circuit:
 
 
 async def close_by_hand(table: BreakerTable, name: str, now: float, owner: str) -> Circuit:
-    """Close a circuit; return it. Only ``owner`` makes its hidden messages visible from now on.
+    """Close a circuit; return it. Only ``owner`` makes its held messages visible from now on.
 
     Raises:
         FanfoldError: If the table cannot be used, or the circuit keeps changing.
@@ -66,7 +66,7 @@ async def close_by_hand(table: BreakerTable, name: str, now: float, owner: str) 
     def decide(circuit: Circuit) -> Circuit | None:
         if not circuit.is_closed:
             return closed(circuit, now, owner)
-        return released_by(circuit, now, owner) if circuit.has_hidden else None
+        return released_by(circuit, now, owner) if circuit.has_held else None
 
     return await _change(table, name, decide)
 
@@ -82,7 +82,7 @@ async def make_visible(
     progress: Callable[[], object] = bool,
     sleep: Sleep = anyio.sleep,
 ) -> Circuit:
-    """Make the hidden messages of a closed circuit visible; return the circuit as it is after that.
+    """Make the held messages of a closed circuit visible; return the circuit as it is after that.
 
     Args:
         table: The table.
@@ -98,14 +98,14 @@ async def make_visible(
         FanfoldError: If a service fails; what was not made visible stays in its page.
     """
     (circuit,) = await table.read([name])
-    while circuit.is_closed and circuit.has_hidden:
+    while circuit.is_closed and circuit.has_held:
         number = circuit.released + 1
         page = await _page(table, name, number, released)
         # The others are visible again, and may have been received: SQS may still accept their handles.
         waiting = sorted((one for one in page if one.until > now()), key=lambda message: message.queue)
         released.gone += len(page) - len(waiting)
 
-        async def release(messages: Sequence[Hidden]) -> None:
+        async def release(messages: Sequence[Held]) -> None:
             await _release(settler, messages, released, sleep)
             progress()
 
@@ -131,7 +131,7 @@ async def _change(table: BreakerTable, name: str, decide: Callable[[Circuit], Ci
     raise FanfoldError(f"breaker {name!r} was not changed: functions kept changing it; run the command again")
 
 
-async def _page(table: BreakerTable, name: str, number: int, released: Released) -> Sequence[Hidden]:
+async def _page(table: BreakerTable, name: str, number: int, released: Released) -> Sequence[Held]:
     try:
         return await table.page(name, number)
     except ServiceError as error:
@@ -141,7 +141,7 @@ async def _page(table: BreakerTable, name: str, number: int, released: Released)
         return ()
 
 
-async def _release(settler: Settler, messages: Sequence[Hidden], released: Released, sleep: Sleep) -> None:
+async def _release(settler: Settler, messages: Sequence[Held], released: Released, sleep: Sleep) -> None:
     retries, records = Retries(sleep=sleep), [_record(message) for message in messages]
     while records:
         refusals: Sequence[Refusal] = await settler.change_visibility([(record, 0) for record in records])
@@ -157,6 +157,6 @@ async def _release(settler: Settler, messages: Sequence[Hidden], released: Relea
             )
 
 
-def _record(message: Hidden) -> Record:
+def _record(message: Held) -> Record:
     """Return what a settler has to know of a message."""
     return Record({"messageId": "", "body": "", "receiptHandle": message.handle, "eventSourceARN": message.queue})

@@ -12,7 +12,7 @@ _MARK: Final = "_fanfold_breaker"
 
 def marked(error: E, keeper: object) -> E:
     """Return an error, marked with the keeper of the block that has counted it."""
-    with contextlib.suppress(Exception):  # an error that allows no attributes counts, but its message is not hidden
+    with contextlib.suppress(Exception):  # an error that allows no attributes counts, but its message is not held
         setattr(error, _MARK, keeper)
     return error
 

@@ -27,7 +27,7 @@ from fanfold._breakers.transitions import (
     released_by,
     reopened,
 )
-from fanfold._ports.breakers import OPEN, PAGE_HANDLES, Circuit, Hidden
+from fanfold._ports.breakers import OPEN, PAGE_HANDLES, Circuit, Held
 from fanfold.errors import FanfoldError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _RELEASE_PAGES: Final = 10
 _RELEASE_CALLS: Final = 5
 """Concurrent calls that make messages visible."""
 _RELEASE_SECONDS: Final = 5.0
-"""Seconds until the next tick, if there are still hidden messages."""
+"""Seconds until the next tick, if there are still held messages."""
 _RETENTION: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS
 _LEAST_TICK_SECONDS: Final = 1.0
 _FEWEST_RECEIVES: Final = 2
@@ -260,8 +260,8 @@ class Keeper:
                             await self._change(self._given_back)
 
     async def release(self, within_seconds: float | None) -> None:
-        """Make hidden messages visible, within a time, if the circuit is closed; another batch continues."""
-        if self.state.is_open or not (self.state.circuit.has_hidden or self._table.holds_alone):
+        """Make held messages visible, within a time, if the circuit is closed; another batch continues."""
+        if self.state.is_open or not (self.state.circuit.has_held or self._table.holds_alone):
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_seconds), self._lock:
@@ -271,15 +271,15 @@ class Keeper:
     def _given_back(self, circuit: Circuit) -> Circuit | None:
         return given_back(circuit) if circuit.owner == self.state.owner and not circuit.is_closed else None
 
-    async def hide(self, hidden: Sequence[Hidden]) -> None:
-        """Store messages that were hidden; make them visible if the circuit was closed in the meantime."""
+    async def hold(self, held: Sequence[Held]) -> None:
+        """Store messages that were held; make them visible if the circuit was closed in the meantime."""
         expires_at = self._now() + self._breaker.outage_budget + _RETENTION
         async with self._lock:
             with self._safely():
-                for page in _pages(hidden):
+                for page in _pages(held):
                     self._adopt(await self._table.add_page(page, expires_at, self.state.circuit))
                 if self._stored.is_closed:
-                    await self._make_visible(hidden)
+                    await self._make_visible(held)
 
     async def _release(self) -> None:
         """Make the messages of all pages visible, as long as this execution environment has the right to."""
@@ -292,10 +292,10 @@ class Keeper:
             await asyncio.gather(*(self._table.released(number, self._stored) for number in range(first, last + 1)))
             self._adopt(self._stored._replace(released=last))
 
-    async def _make_visible(self, hidden: Iterable[Hidden]) -> int:
-        """Make messages visible; return how many were hidden until now."""
+    async def _make_visible(self, held: Iterable[Held]) -> int:
+        """Make messages visible; return how many were held until now."""
         now = self._now()
-        changes = [(_record(message), 0) for message in hidden if message.until > now]
+        changes = [(_record(message), 0) for message in held if message.until > now]
         if not changes:
             return 0
         settler = await self._open_settler()
@@ -328,7 +328,7 @@ class Keeper:
             await self._read(claims=self._breaker.probe is not None)
             if self._stored.is_closed:
                 await self._release()
-                return _RELEASE_SECONDS if self._stored.has_hidden else None
+                return _RELEASE_SECONDS if self._stored.has_held else None
             now = self._now()
             interval = probe_interval(now - self._stored.since, self._breaker.probe_every)
             if self._stored.ticker not in {"", ticker} and now - self._stored.tick_at < interval / 2:
@@ -341,14 +341,14 @@ class Keeper:
             return interval if is_due else max(_LEAST_TICK_SECONDS, due - now)
 
     async def _release_probe(self) -> None:
-        """Make one hidden message visible, which becomes the probe: of those with the most receives left."""
+        """Make one held message visible, which becomes the probe: of those with the most receives left."""
         circuit, now = self._stored, self._now()
         fewest = 1 if self._breaker.last == "copy" else _FEWEST_RECEIVES
         newest = range(circuit.pages, max(circuit.released, circuit.pages - _PROBE_PAGES), -1)
         oldest = range(circuit.released + 1, min(circuit.pages - _PROBE_PAGES, circuit.released + _PROBE_PAGES) + 1)
         for numbers in (newest, oldest):
             pages = [await self._table.page(number, circuit) for number in numbers]
-            # A message with one receive left would come back for the last time.
+            # A message with one receive left would use up its last receive.
             able = [
                 message for page in pages for message in page if message.until > now and message.receives_left >= fewest
             ]
@@ -358,12 +358,12 @@ class Keeper:
                     return
 
 
-def _pages(hidden: Sequence[Hidden]) -> Iterable[Sequence[Hidden]]:
-    return (hidden[first : first + PAGE_HANDLES] for first in range(0, len(hidden), PAGE_HANDLES))
+def _pages(held: Sequence[Held]) -> Iterable[Sequence[Held]]:
+    return (held[first : first + PAGE_HANDLES] for first in range(0, len(held), PAGE_HANDLES))
 
 
-def _record(message: Hidden) -> Record:
-    """Return a hidden message as far as a settler needs it to make it visible."""
+def _record(message: Held) -> Record:
+    """Return a held message as far as a settler needs it to make it visible."""
     return Record(
         {
             "messageId": message.handle[:100],

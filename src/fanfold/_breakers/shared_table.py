@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from fanfold._base.log import logger
-from fanfold._ports.breakers import BreakerTable, Circuit, Hidden
+from fanfold._ports.breakers import BreakerTable, Circuit, Held
 from fanfold.errors import FanfoldError
 from fanfold.inmemory.breakers import InMemoryBreakers
 
@@ -57,13 +57,13 @@ class SharedTable:
         now = self._clock()
         return await self._call(lambda table: table.count_failures(self._name, failures, now), known)
 
-    async def add_page(self, hidden: Sequence[Hidden], expires_at: float, known: Circuit) -> Circuit:
-        """Store hidden messages; return the circuit after that."""
-        circuit = await self._call(lambda table: table.add_page(self._name, hidden, expires_at), known)
+    async def add_page(self, held: Sequence[Held], expires_at: float, known: Circuit) -> Circuit:
+        """Store held messages; return the circuit after that."""
+        circuit = await self._call(lambda table: table.add_page(self._name, held, expires_at), known)
         self.holds_alone = self.holds_alone or (self._open is not None and self.is_alone)
         return circuit
 
-    async def page(self, number: int, known: Circuit) -> Sequence[Hidden]:
+    async def page(self, number: int, known: Circuit) -> Sequence[Held]:
         """Return the messages of a page."""
         return await self._call(lambda table: table.page(self._name, number), known)
 
@@ -71,7 +71,7 @@ class SharedTable:
         """Note that the messages of a page are visible."""
         await self._call(lambda table: table.released(self._name, number), known)
 
-    async def take_alone(self) -> Sequence[Hidden]:
+    async def take_alone(self) -> Sequence[Held]:
         """Return the messages that were stored in memory while the table could not be used, and forget them."""
         (circuit,) = await self.alone.read([self._name])
         if not self.holds_alone or self.is_alone:
@@ -79,7 +79,7 @@ class SharedTable:
         self.holds_alone = False
         pages = [await self.alone.page(self._name, number) for number in range(circuit.released + 1, circuit.pages + 1)]
         await self.alone.released(self._name, circuit.pages)
-        return [hidden for page in pages for hidden in page]
+        return [held for page in pages for held in page]
 
     async def _call(self, call: Callable[[BreakerTable], Awaitable[T]], known: Circuit) -> T:
         if self._open is not None and self._clock() >= self._alone_until:

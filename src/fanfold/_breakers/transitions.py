@@ -13,7 +13,7 @@ _AGE_SHARE: Final = 1 / 30
 _SAME_OUTAGE_PROBES: Final = 4
 """Intervals of probes after which a circuit that opens again has a new outage."""
 RELEASE_SECONDS: Final = 30.0
-"""Time for which the one who closes a circuit makes its hidden messages visible, before another one may continue."""
+"""Time for which the one who closes a circuit makes its held messages visible, before another one may continue."""
 
 
 def probe_interval(age: float, probe_every: float) -> float:
@@ -49,21 +49,21 @@ def reopened(circuit: Circuit, now: float, *, probe_every: float) -> Circuit:
 
 
 def given_back(circuit: Circuit) -> Circuit:
-    """Return a half-open circuit whose probe told nothing about the service: the next one may start immediately."""
+    """Return a half-open circuit whose probe showed nothing about the service: the next one may start immediately."""
     return circuit._replace(state=OPEN, owner="", lease_until=0.0)
 
 
 def closed(circuit: Circuit, now: float, owner: str = "") -> Circuit:
-    """Return a circuit after it was closed; ``owner`` makes its hidden messages visible."""
+    """Return a circuit after it was closed; ``owner`` makes its held messages visible."""
     lease_until = now + RELEASE_SECONDS if owner else 0.0
     return circuit._replace(state=CLOSED, closed_at=now, owner=owner, lease_until=lease_until, forced=False)
 
 
 def may_release(circuit: Circuit, now: float, owner: str) -> bool:
-    """Return whether ``owner`` may make hidden messages visible: there are some, and no other one is doing so."""
-    return circuit.is_closed and circuit.has_hidden and (circuit.owner == owner or now >= circuit.lease_until)
+    """Return whether ``owner`` may make held messages visible: there are some, and no other one is doing so."""
+    return circuit.is_closed and circuit.has_held and (circuit.owner == owner or now >= circuit.lease_until)
 
 
 def released_by(circuit: Circuit, now: float, owner: str) -> Circuit:
-    """Return a closed circuit after ``owner`` has begun to make its hidden messages visible."""
+    """Return a closed circuit after ``owner`` has begun to make its held messages visible."""
     return circuit._replace(owner=owner, lease_until=now + RELEASE_SECONDS)

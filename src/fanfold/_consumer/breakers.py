@@ -45,7 +45,7 @@ class Breakers:
         copy_of: Callable[[Breaker], Breaker] | None = None,
     ) -> None:
         self.keepers: list[Keeper] = [_keeper(breaker, environment, clock) for breaker in breakers]
-        """What reads and writes the state of each: first those of the consumer, then those of ``with`` blocks."""
+        """Readers and writers of the state of each: first those of the consumer, then those of ``with`` blocks."""
         self._of_consumer = len(breakers)
         self._environment, self._clock, self._copy_of = environment, clock, copy_of
         self._limits: list[BreakerLimit] = []
@@ -124,10 +124,10 @@ class Breakers:
         return admission
 
     def log_not_stored(self) -> None:
-        """Log that messages were hidden, or should have been, without a record in the table."""
+        """Log that messages were held, or should have been, without a record in the table."""
         names = ", ".join(repr(keeper.state.breaker.name) for keeper in self.keepers)
         logger.warning(
-            "breaker %s: not all hidden messages could be stored in time; they become visible at the end of their "
+            "breaker %s: not all held messages could be stored in time; they become visible at the end of their "
             "visibility timeout",
             names,
         )

@@ -1,4 +1,4 @@
-"""The messages of one batch that a breaker holds back: hidden in their queue, so that their receives last."""
+"""The messages of one batch that a breaker holds back: held in their queue, so that their receives last."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fanfold._base.ordering import Unit, group_of
 from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import Record, Records, is_fifo
 from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
-from fanfold._breakers.hides import (
+from fanfold._breakers.hold_times import (
     LEAST_SECONDS,
     UNKNOWN_RECEIVES,
     copy_seconds,
-    hide_seconds,
-    hide_seconds_alone,
+    hold_seconds,
+    hold_seconds_alone,
     receives_left,
 )
 from fanfold._breakers.keeper import Keeper
 from fanfold._breakers.window import SPAN_SECONDS
 from fanfold._consumer.outcomes import ABANDONED
-from fanfold._ports.breakers import Hidden
+from fanfold._ports.breakers import Held
 
 if TYPE_CHECKING:
     from fanfold._consumer.outcomes import BatchOutcomes
@@ -102,7 +102,7 @@ class HeldRecords:
         return receives_left(self._records[position], self._breakers.max_receives) == 0
 
     async def finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
-        """Hide the messages of breakers that are open, and settle the others.
+        """Hold the messages of breakers that are open, and settle the others.
 
         Args:
             outcomes: The outcomes of the batch.
@@ -113,7 +113,7 @@ class HeldRecords:
         await asyncio.gather(*(keeper.finish(self._deadline.until(moment)) for keeper in keepers))
         held = self._held(outcomes, is_refused=is_refused)
         self._copy(outcomes, held)
-        stored = [keeper.hide(hidden) for keeper, hidden in self._hide(outcomes, held).items()]
+        stored = [keeper.hold(messages) for keeper, messages in self._hold(outcomes, held).items()]
         within = self._deadline.until(moment)
         settling = [] if outcomes.settling is None else [outcomes.settling.finish(within)]
         try:
@@ -124,7 +124,7 @@ class HeldRecords:
         await asyncio.gather(*(keeper.release(self._deadline.until(moment)) for keeper in keepers))
 
     def _held(self, outcomes: BatchOutcomes, *, is_refused: bool) -> dict[int, Keeper]:
-        """Return the records to hide, by position; settle those that failed although their breaker is closed."""
+        """Return the records to hold, by position; settle those that failed although their breaker is closed."""
         held = {
             position: keeper
             for position, keeper in self._failed.items()
@@ -154,15 +154,15 @@ class HeldRecords:
         return is_meant and may_be_copied(record, breaker.clock(), breaker.outage_budget)
 
     def _copy(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> None:
-        """Send copies of messages that have no receive left, and hide those no more."""
+        """Send copies of messages that have no receive left, and hold those no more."""
         for position, keeper in list(held.items()):
             if self._is_copied(position, keeper):
                 seconds = copy_seconds(keeper.age) if keeper.state.is_open else LEAST_SECONDS
                 outcomes.settle().copy(position, self._records[position], math.ceil(seconds))
                 del held[position]
 
-    def _hide_seconds(self, keeper: Keeper, positions: Sequence[int]) -> dict[int, float]:
-        """Return for each message how long it is hidden; the same time for those of a group of a FIFO queue.
+    def _hold_seconds(self, keeper: Keeper, positions: Sequence[int]) -> dict[int, float]:
+        """Return for each message how long it is held; the same time for those of a group of a FIFO queue.
 
         The group waits for the last one of them.
         """
@@ -177,26 +177,26 @@ class HeldRecords:
             fewest[groups[position]] = min(left, fewest.get(groups[position], left))
         rest = breaker.outage_budget - keeper.age
         seconds = {
-            group: hide_seconds_alone(left, rest, keeper.age)
+            group: hold_seconds_alone(left, rest, keeper.age)
             if keeper.is_alone
-            else hide_seconds(left, rest, random_share())
+            else hold_seconds(left, rest, random_share())
             for group, left in fewest.items()
         }
         return {position: seconds[group] for position, group in groups.items()}
 
-    def _hide(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Hidden]]:
-        by_keeper: dict[Keeper, list[Hidden]] = {}
+    def _hold(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Held]]:
+        by_keeper: dict[Keeper, list[Held]] = {}
         for keeper in self._breakers.keepers:
             positions = sorted(position for position, owner in held.items() if owner is keeper)
             if not positions:
                 continue
             now = keeper.state.breaker.clock()
-            hidden = by_keeper[keeper] = []
-            for position, seconds in self._hide_seconds(keeper, positions).items():
+            messages = by_keeper[keeper] = []
+            for position, seconds in self._hold_seconds(keeper, positions).items():
                 record = self._records[position]
                 left = receives_left(record, self._breakers.max_receives)
                 outcomes.settle().change_visibility(record, math.ceil(seconds))
-                hidden.append(Hidden(record.queue_arn, record.receipt_handle, now + math.ceil(seconds), left))
+                messages.append(Held(record.queue_arn, record.receipt_handle, now + math.ceil(seconds), left))
         return by_keeper
 
 

@@ -1,4 +1,4 @@
-"""What a batch uses of its execution environment."""
+"""The parts of an execution environment that a batch uses."""
 
 from __future__ import annotations
 

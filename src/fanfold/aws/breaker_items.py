@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, Circuit, Hidden
+from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, Circuit, Held
 from fanfold.aws.ledger_items import number
 
 Item: TypeAlias = Mapping[str, Any]
@@ -209,7 +209,7 @@ def _unreadable(item: Item, name: str, meaning: str) -> UnreadableItemError:
     return UnreadableItemError(f"item {identifier!r}: attribute {name} is {shown}, not {meaning}")
 
 
-def page_item(name: str, page: int, messages: Sequence[Hidden], expires_at: float) -> dict[str, Any]:
+def page_item(name: str, page: int, messages: Sequence[Held], expires_at: float) -> dict[str, Any]:
     """Return the item of a page: compressed JSON, below the 400 KB of an item with handles of 1,024 characters."""
     queues = list(dict.fromkeys(message.queue for message in messages))
     positions = {queue: position for position, queue in enumerate(queues)}
@@ -222,7 +222,7 @@ def page_item(name: str, page: int, messages: Sequence[Hidden], expires_at: floa
     }
 
 
-def messages_of(item: Item) -> Sequence[Hidden]:
+def messages_of(item: Item) -> Sequence[Held]:
     """Return the messages of a page.
 
     Raises:
@@ -243,9 +243,9 @@ def _unpacked(packed: bytes | str) -> Any:
     return content
 
 
-def _message(queues: Sequence[Any], queue: int, handle: Any, until: Any, receives_left: Any) -> Hidden:
+def _message(queues: Sequence[Any], queue: int, handle: Any, until: Any, receives_left: Any) -> Held:
     arn = queues[queue]
     is_valid = isinstance(arn, str) and isinstance(handle, str) and type(receives_left) is int
     if not is_valid or not math.isfinite(until):
         raise ValueError("not a message")
-    return Hidden(arn, handle, float(until), receives_left)
+    return Held(arn, handle, float(until), receives_left)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 
 from fanfold._base.backoff import Backoff
-from fanfold._ports.breakers import COUNT_SECONDS, UNREADABLE, Circuit, Hidden
+from fanfold._ports.breakers import COUNT_SECONDS, UNREADABLE, Circuit, Held
 from fanfold.aws import breaker_items as items
 from fanfold.aws.clients import client_of
 from fanfold.aws.fast_calls import call
@@ -103,12 +103,12 @@ class DynamoDBBreakers:
             transient=True,
         )
 
-    async def add_page(self, name: str, hidden: Sequence[Hidden], expires_at: float) -> Circuit:
+    async def add_page(self, name: str, held: Sequence[Held], expires_at: float) -> Circuit:
         """Store messages as the next page; return the circuit as it is after that."""
         for _ in range(_ATTEMPTS):
             reserved = await self._update(name, "ADD #pages :one SET #expiration = :expiration", {":one": as_number(1)})
             page = 0 if reserved is None else reserved.pages
-            await self._call("put_item", TableName=self._table, Item=items.page_item(name, page, hidden, expires_at))
+            await self._call("put_item", TableName=self._table, Item=items.page_item(name, page, held, expires_at))
             (circuit,) = await self.read([name])
             # If all pages were released and the circuit is open again, nobody looks at this page any more.
             if circuit.is_closed or circuit.released < page:
@@ -119,7 +119,7 @@ class DynamoDBBreakers:
             transient=True,
         )
 
-    async def page(self, name: str, number: int) -> Sequence[Hidden]:
+    async def page(self, name: str, number: int) -> Sequence[Held]:
         """Return the messages of a page; empty if it does not exist."""
         stored = await self._get([items.page_key(name, number)])
         with self._readable():

@@ -42,7 +42,7 @@ def status(
     table: TableOption = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the state of a breaker: since when, the next probe, and whether messages are hidden.
+    """Show the state of a breaker: since when, the next probe, and whether messages are held.
 
     Without NAME, it lists the breakers of the table, for which it reads the whole table.
 
@@ -65,14 +65,14 @@ def open_breaker(
 ) -> None:
     """Open a breaker by hand, before you take its service down.
 
-    The service is then not called, and messages are hidden, until you run `fanfold breaker close`. No probe closes the
+    The service is then not called, and messages are held, until you run `fanfold breaker close`. No probe closes the
     breaker. An execution environment that is running without errors goes on until its next error that counts, and a
     new one sees it immediately.
 
     Functions that share the breaker with Powertools' circuit breaker still probe.
     """
     where, name = _table(table), _checked(name)
-    question = "The service is not called, and messages are hidden, until you close it."
+    question = "The service is not called, and messages are held, until you close it."
     confirm(f"Open breaker {name} in table {where}? {question}", yes=yes)
     circuit = anyio.run(_open, where, name)
     if as_json:
@@ -82,7 +82,7 @@ def open_breaker(
 
 
 def close_breaker(name: Name, table: TableOption = None, as_json: options.Json = False) -> None:
-    """Close a breaker, and make its hidden messages visible.
+    """Close a breaker, and make its held messages visible.
 
     The service is then called again, also if you had opened the breaker by hand. If the service is still down, the
     breaker opens again.
@@ -108,11 +108,11 @@ def _raise_unless_complete(name: str, circuit: Circuit, released: Released) -> N
     if not circuit.is_closed:
         left = counted(circuit.pages - circuit.released, "page")
         raise FanfoldError(
-            f"breaker {name!r} has opened again: its service is still down; {left} of hidden messages are left"
+            f"breaker {name!r} has opened again: its service is still down; {left} of held messages are left"
         )
     if released.unreadable:
         raise FanfoldError(
-            f"breaker {name!r}: {counted(released.unreadable, 'page')} of hidden messages could not be read; these "
+            f"breaker {name!r}: {counted(released.unreadable, 'page')} of held messages could not be read; these "
             "messages become visible when their visibility timeouts end"
         )
 
@@ -156,10 +156,10 @@ async def _close(table: str, name: str, released: Released) -> Circuit:
     owner = f"command-{uuid.uuid4().hex}"
     async with _opened(table) as breakers:
         circuit = await close_by_hand(breakers, name, time.time(), owner)
-        if not circuit.has_hidden:
+        if not circuit.has_held:
             return circuit
         pages = circuit.pages - circuit.released
-        with progress_bar("pages of hidden messages made visible", pages, TimeElapsedColumn()) as update:
+        with progress_bar("pages of held messages made visible", pages, TimeElapsedColumn()) as update:
             try:
                 async with open_settler("") as settler:
                     return await make_visible(

@@ -80,7 +80,7 @@ def rows(name: str, circuit: Circuit, now: float) -> Iterator[tuple[str, str]]:
             yield "last opened", _when(circuit.opened_at, now)
         yield "next probe", _next_probe(name, circuit, now)
         yield "last tick", _when(circuit.tick_at, now) if circuit.tick_at else "none was seen"
-    yield "hidden messages", _waiting(name, circuit)
+    yield "held messages", _waiting(name, circuit)
     if circuit.failures:
         yield "failures", f"{circuit.failures:,} in the last minute that had any, of all execution environments"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from fanfold._ports.breakers import COUNT_SECONDS, Circuit, Hidden
+from fanfold._ports.breakers import COUNT_SECONDS, Circuit, Held
 
 
 class InMemoryBreakers:
@@ -16,7 +16,7 @@ class InMemoryBreakers:
         self._circuits: dict[str, Circuit] = {}
         self._intervals: dict[str, int] = {}
         """The interval in which the failures of a circuit were counted."""
-        self._pages: dict[tuple[str, int], tuple[Hidden, ...]] = {}
+        self._pages: dict[tuple[str, int], tuple[Held, ...]] = {}
 
     async def read(self, names: Sequence[str]) -> Sequence[Circuit]:
         """Return the circuits of names, in this order."""
@@ -47,16 +47,16 @@ class InMemoryBreakers:
             self._circuits[name] = stored._replace(failures=failures)
             return self._circuits[name]
 
-    async def add_page(self, name: str, hidden: Sequence[Hidden], expires_at: float) -> Circuit:  # noqa: ARG002 - never expires
+    async def add_page(self, name: str, held: Sequence[Held], expires_at: float) -> Circuit:  # noqa: ARG002 - never expires
         """Store messages as the next page; return the circuit as it is after that."""
         with self._lock:
             stored = self._circuit(name)
             number = stored.pages + 1
-            self._pages[name, number] = tuple(hidden)
+            self._pages[name, number] = tuple(held)
             self._circuits[name] = stored._replace(pages=number)
             return self._circuits[name]
 
-    async def page(self, name: str, number: int) -> Sequence[Hidden]:
+    async def page(self, name: str, number: int) -> Sequence[Held]:
         """Return the messages of a page; empty if it does not exist."""
         with self._lock:
             return self._pages.get((name, number), ())

@@ -1,4 +1,4 @@
-"""A person opens and closes a breaker, and makes its hidden messages visible."""
+"""A person opens and closes a breaker, and makes its held messages visible."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import pytest
 from fanfold._base.record import Record
 from fanfold._breakers.by_hand import Released, close_by_hand, make_visible, open_by_hand
 from fanfold._breakers.transitions import claimed, closed, opened
-from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, UNREADABLE, Circuit, Hidden
+from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, UNREADABLE, Circuit, Held
 from fanfold._ports.queue import Message, Refusal
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
@@ -32,8 +32,8 @@ class Outage:
     async def change(self, after: Circuit) -> None:
         assert await self.table.change("orders", await self.circuit(), after)
 
-    async def hide(self, count: int, seconds: int = 600) -> list[str]:
-        """Receive messages, hide them, and store their handles as the next page; return the handles."""
+    async def hold(self, count: int, seconds: int = 600) -> list[str]:
+        """Receive messages, hold them, and store their handles as the next page; return the handles."""
         for number in range(count):
             await self.queue.send([Message(f"order {number}")])
         handles: list[str] = []
@@ -41,7 +41,7 @@ class Outage:
             handles += [message.receipt_handle for message in received]
         for handle in handles:
             self.queue.change_visibility(handle, seconds)
-        page = [Hidden(ARN, handle, self.now + seconds, 2) for handle in handles]
+        page = [Held(ARN, handle, self.now + seconds, 2) for handle in handles]
         await self.table.add_page("orders", page, self.now + seconds)
         return handles
 
@@ -87,7 +87,7 @@ async def test_an_open_circuit_is_opened_by_hand_in_the_same_outage(outage):
 
 
 async def test_a_circuit_is_closed_by_hand_in_any_state(outage):
-    """Also one that was opened by hand; without hidden messages, a repetition changes nothing."""
+    """Also one that was opened by hand; without held messages, a repetition changes nothing."""
     for before in (
         opened(Circuit(), 900.0, probe_every=30),
         opened(Circuit(), 900.0, probe_every=30, forced=True),
@@ -99,9 +99,9 @@ async def test_a_circuit_is_closed_by_hand_in_any_state(outage):
         assert await close_by_hand(outage.table, "orders", 1500.0, "me") == circuit == await outage.circuit()
 
 
-async def test_closing_a_closed_circuit_takes_over_its_hidden_messages(outage):
+async def test_closing_a_closed_circuit_takes_over_its_held_messages(outage):
     """The one who closed it may have died."""
-    await outage.hide(1)
+    await outage.hold(1)
     await outage.change(closed(await outage.circuit(), 990.0, "env-1"))
     circuit = await close_by_hand(outage.table, "orders", 1000.0, "me")
     assert (circuit.owner, circuit.closed_at) == ("me", 990.0)
@@ -129,23 +129,23 @@ async def test_a_change_is_decided_again_if_another_one_was_first():
         await open_by_hand(Changing(5), "orders", 1000.0)
 
 
-async def test_hidden_messages_become_visible_page_by_page(outage):
+async def test_held_messages_become_visible_page_by_page(outage):
     """Progress is noted after each call and page; then nothing is left to do."""
     for count in (25, 3):
-        await outage.hide(count)
+        await outage.hold(count)
     await close_by_hand(outage.table, "orders", outage.now, "me")
     assert await outage.visible() == 0
     released = Released()
     circuit = await outage.release(released)
-    assert (released, circuit.has_hidden) == (Released(visible=28, pages=2), False)
+    assert (released, circuit.has_held) == (Released(visible=28, pages=2), False)
     assert await outage.visible() == 28
     assert await outage.release(released) == circuit
 
 
 async def test_messages_that_are_gone_are_counted(outage):
     """Those that were deleted, and those whose visibility timeout has ended."""
-    await outage.hide(2, seconds=50)
-    handles = await outage.hide(5)
+    await outage.hold(2, seconds=50)
+    handles = await outage.hold(5)
     outage.queue.remove(handles[0])
     await close_by_hand(outage.table, "orders", outage.now, "me")
     outage.now += 60
@@ -154,9 +154,9 @@ async def test_messages_that_are_gone_are_counted(outage):
     assert released == Released(visible=4, gone=3, pages=2)
 
 
-async def test_an_open_circuit_keeps_its_messages_hidden(outage):
+async def test_an_open_circuit_keeps_its_messages_held(outage):
     """Such as one that has opened again in the meantime."""
-    await outage.hide(3)
+    await outage.hold(3)
     await outage.change(opened(await outage.circuit(), outage.now, probe_every=30))
     released = Released()
     assert (await outage.release(released)).state == OPEN
@@ -183,7 +183,7 @@ class Failing(InMemorySettler):
 
 async def test_messages_that_sqs_refuses_for_a_moment_are_tried_again(outage):
     """The others of the call are not affected."""
-    await outage.hide(3)
+    await outage.hold(3)
     await close_by_hand(outage.table, "orders", outage.now, "me")
     released = Released()
     await outage.release(released, Failing(outage.queue, refusals=3))
@@ -192,7 +192,7 @@ async def test_messages_that_sqs_refuses_for_a_moment_are_tried_again(outage):
 
 async def test_after_an_error_the_rest_can_be_continued(outage):
     """The page stays, and what was made visible before is gone by then, or is made visible again."""
-    await outage.hide(3)
+    await outage.hold(3)
     await close_by_hand(outage.table, "orders", outage.now, "me")
     released = Released()
     with pytest.raises(ServiceError, match=f"queue {ARN}: 1 messages cannot be made visible: ThrottlingException"):
@@ -201,7 +201,7 @@ async def test_after_an_error_the_rest_can_be_continued(outage):
     with pytest.raises(FanfoldError, match="no such queue"):
         await outage.release(released, Failing(outage.queue, 0, FanfoldError("no such queue")))
     circuit = await outage.release(released)
-    assert (circuit.has_hidden, await outage.visible()) == (False, 3)
+    assert (circuit.has_held, await outage.visible()) == (False, 3)
 
 
 class Damaged(InMemoryBreakers):
@@ -209,7 +209,7 @@ class Damaged(InMemoryBreakers):
 
     code = UNREADABLE
 
-    async def page(self, name: str, number: int) -> Sequence[Hidden]:
+    async def page(self, name: str, number: int) -> Sequence[Held]:
         if number == 1:
             raise ServiceError("item 'orders#held#1' is damaged", code=self.code, transient=False)
         return await super().page(name, number)
@@ -218,8 +218,8 @@ class Damaged(InMemoryBreakers):
 async def test_a_page_that_cannot_be_read_is_counted_and_skipped(outage):
     """The messages of the others become visible. Any other error of the table ends the command."""
     outage.table = Damaged()
-    await outage.hide(2)
-    await outage.hide(3)
+    await outage.hold(2)
+    await outage.hold(3)
     await close_by_hand(outage.table, "orders", outage.now, "me")
     outage.table.code = "InternalServerError"
     with pytest.raises(ServiceError):

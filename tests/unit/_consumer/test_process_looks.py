@@ -102,7 +102,7 @@ async def sent(clock: Clock, records: int, *, limit: float | None = None, size: 
 
 
 async def test_records_behind_a_long_one_are_taken_back_and_run_in_frames_of_one(clock: Clock):
-    """Another process may run them; the page says from where the process must not start any more."""
+    """Another process may run them; the page states from where the process must not start any more."""
     async with sent(clock, 3) as frame:
         frame.runs(0, since=clock.now - 0.04)
         frame.pool._look_at_all()

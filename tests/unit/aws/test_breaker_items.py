@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, Circuit, Hidden
+from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, Circuit, Held
 from fanfold.aws.breaker_items import (
     UnreadableItemError,
     circuit_of,
@@ -21,7 +21,7 @@ from fanfold.aws.breaker_items import (
 OPENED = Circuit(OPEN, 3, 7, 50.5, 100.5, 20.0, 130.5, tick_at=99.0)
 PROBING = OPENED._replace(state=HALF_OPEN, owner="env-1", lease_until=160.25)
 ENDED = OPENED._replace(state=CLOSED, closed_at=170.0, owner="env-1", lease_until=200.0)
-MESSAGES = [Hidden("arn:one", "h1", 5.5, 2), Hidden("arn:two", "h2", 6.0, 0), Hidden("arn:one", "h3", 7.0, 1)]
+MESSAGES = [Held("arn:one", "h1", 5.5, 2), Held("arn:two", "h2", 6.0, 0), Held("arn:one", "h3", 7.0, 1)]
 
 
 def own_item(circuit: Circuit) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fanfold._ports.breakers import OPEN, Circuit, Hidden
+from fanfold._ports.breakers import OPEN, Circuit, Held
 from fanfold.aws.breakers import DynamoDBBreakers, open_breakers
 from fanfold.errors import ConfigurationError, ServiceError
 from on_aws import NO_SERVER
@@ -116,8 +116,8 @@ async def test_a_page_is_written_again_if_it_was_skipped(table, aws):
     responses = [{"Attributes": late}, {}, {"Responses": {"breakers": [late]}}]
     responses += [{"Attributes": added}, {}, {"Responses": {"breakers": [added]}}]
     aws.script = [Reply(response) for response in responses]
-    circuit = await table.add_page("orders", [Hidden("arn", "handle", 9.0, 1)], 9.0)
-    assert (circuit.pages, circuit.has_hidden) == (2, True)
+    circuit = await table.add_page("orders", [Held("arn", "handle", 9.0, 1)], 9.0)
+    assert (circuit.pages, circuit.has_held) == (2, True)
     puts = [json.loads(request.body).get("Item") for request in aws.requests]
     assert [item["id"]["S"] for item in puts if item] == ["orders#held#1", "orders#held#2"]
 
@@ -127,7 +127,7 @@ async def test_a_page_that_is_skipped_without_end_is_an_error(table, aws):
     late = {**ITEM, "released": {"N": "1"}, "pages": {"N": "1"}}
     aws.default = Reply({"Attributes": late, "Responses": {"breakers": [late]}})
     with pytest.raises(ServiceError, match="no page of breaker 'orders' can be added"):
-        await table.add_page("orders", [Hidden("arn", "handle", 9.0, 1)], 9.0)
+        await table.add_page("orders", [Held("arn", "handle", 9.0, 1)], 9.0)
 
 
 async def test_a_table_that_cannot_be_reached_holds_nobody_for_long():

@@ -10,14 +10,14 @@ OPENED = Circuit(OPEN, 4, 12, NOW - 900, NOW - 20, NOW - 3000, NOW + 10, tick_at
 ENDED = OPENED._replace(state=CLOSED, closed_at=NOW - 300)
 
 
-def test_an_open_breaker_shows_its_outage_its_next_probe_and_its_hidden_messages():
+def test_an_open_breaker_shows_its_outage_its_next_probe_and_its_held_messages():
     """Durations are relative to now."""
     shown = dict(rows("orders", OPENED, NOW))
     assert shown["outage since"].endswith("(15 min ago)")
     assert shown["last opened"].endswith("(20 s ago)")
     assert shown["next probe"] == "in 10 s"
     assert shown["last tick"].endswith("(8.0 s ago)")
-    assert shown["hidden messages"] == "3 pages of up to 500 messages"
+    assert shown["held messages"] == "3 pages of up to 500 messages"
     assert shown["failures"].startswith("12 in the last minute")
 
 
@@ -41,10 +41,8 @@ def test_a_closed_breaker_shows_its_last_outage_and_what_is_left_of_it():
     shown = dict(rows("orders", ENDED, NOW))
     assert shown["closed"].endswith("(5 min ago)")
     assert shown["last outage"].startswith("10 min, from 2027-01-")
-    assert shown["hidden messages"].endswith(
-        "the next invocation makes them visible, or `fanfold breaker close orders`"
-    )
-    assert dict(rows("orders", Circuit(), NOW)) == {"hidden messages": "none"}
+    assert shown["held messages"].endswith("the next invocation makes them visible, or `fanfold breaker close orders`")
+    assert dict(rows("orders", Circuit(), NOW)) == {"held messages": "none"}
     ahead = dict(rows("orders", Circuit(closed_at=NOW + 5), NOW))
     assert ahead["closed"].endswith("(in 5.0 s)")
 

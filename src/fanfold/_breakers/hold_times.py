@@ -1,8 +1,10 @@
-"""How long messages are hidden while a circuit is open: their receives outlast the outage, and some return soon.
+"""How long messages are held while a circuit is open: their receives outlast the outage, and some return soon.
 
-Each delivery uses up a receive, even of a record that is not started. A message with several receives left is hidden
+A message is held by its visibility timeout, and released by a timeout of 0.
+
+Each delivery uses up a receive, even of a record that is not started. A message with several receives left is held
 for a random time whose logarithm is uniform: on every time scale, some messages return and serve as probes. A message
-with one receive left is hidden for all that remains of the budget.
+with one receive left is held for all that remains of the budget.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from fanfold._base.message_copy import MOST_DELAY_SECONDS
 from fanfold._base.record import Record
 
 LEAST_SECONDS: Final = 30.0
-"""Shortest time for which a message is hidden."""
+"""Shortest time for which a message is held."""
 _RECEIVED_SECONDS: Final = 900.0
 """Time for which a message may have been received before: in the batching window, and in the function's queue."""
 MOST_SECONDS: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS - _RECEIVED_SECONDS
 """Longest time: SQS refuses a visibility timeout that ends more than 12 hours after the receive."""
 _AGES: Final = 2.0
-"""Without a table, a message is hidden for this multiple of the time since the outage began …"""
+"""Without a table, a message is held for this multiple of the time since the outage began …"""
 _LAST_AGES: Final = 8.0
 """… and for this one if it has one receive left, but at least for ``_LAST_SECONDS``."""
 _LAST_SECONDS: Final = 3_600.0
@@ -35,8 +37,8 @@ def receives_left(record: Record, max_receives: int | None) -> int:
     return UNKNOWN_RECEIVES if max_receives is None else max(0, max_receives - record.receive_count)
 
 
-def hide_seconds(left: int, rest: float, draw: float) -> float:
-    """Return the seconds for which a message is hidden.
+def hold_seconds(left: int, rest: float, draw: float) -> float:
+    """Return the seconds for which a message is held.
 
     Args:
         left: Receives that it has left.
@@ -50,10 +52,10 @@ def hide_seconds(left: int, rest: float, draw: float) -> float:
     return low if high <= low else math.exp(math.log(low) + draw * (math.log(high) - math.log(low)))
 
 
-def hide_seconds_alone(left: int, rest: float, age: float) -> float:
-    """Return the seconds for which a message is hidden while the table cannot be used.
+def hold_seconds_alone(left: int, rest: float, age: float) -> float:
+    """Return the seconds for which a message is held while the table cannot be used.
 
-    Then only the execution environment that hid a message can make it visible, and it may be gone: so the time grows
+    Then only the execution environment that held a message can make it visible, and it may be gone: so the time grows
     with the outage instead of lasting for all of the budget.
 
     Args:
