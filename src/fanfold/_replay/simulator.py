@@ -22,6 +22,7 @@ from fanfold._base import aws_limits
 from fanfold._base.backoff import jitter_from
 from fanfold._base.record import Record
 from fanfold._base.sample_events import ManualClock, make_fifo_record, make_record
+from fanfold._breakers.simulated import simulated_breakers
 from fanfold._consumer.consumer import Consumer
 from fanfold._replay.delivery import Delivery
 from fanfold._replay.invoke_here import Invoke, InvokeTogether, invoke_here
@@ -247,6 +248,7 @@ class Simulator:
         changes: dict[str, Any] = {"settler": InMemorySettler(self.queue, self.dead_letter_queue)}
         if handler.settings.dead_letter_queue_url is None:
             changes["dead_letter_queue_url"] = DEAD_LETTERS_URL
+        changes["breaker"] = simulated_breakers(handler.settings.breaker, self.clock, self.queue.max_receive_count)
         self._consumer = handler.with_settings(**changes)
         return self._consumer
 
