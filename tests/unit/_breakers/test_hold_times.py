@@ -16,6 +16,7 @@ from fanfold._breakers.hold_times import (
     hold_seconds,
     hold_seconds_alone,
     receives_left,
+    tick_seconds,
 )
 from fanfold.testing import make_record
 
@@ -82,8 +83,8 @@ def test_the_logarithm_of_the_time_is_uniform():
 
 
 def test_what_the_other_receives_cannot_cover_is_the_shortest_time():
-    """With two receives left of a budget of 20 hours, the first time is at least 20 h minus one longest time."""
-    assert hold_seconds(2, 20 * HOUR, 0.0) == pytest.approx(20 * HOUR - MOST_SECONDS)
+    """With two receives left of a budget of 20 hours, the first time is at least 20 h minus 12 h."""
+    assert hold_seconds(2, 20 * HOUR, 0.0) == pytest.approx(8 * HOUR)
     assert hold_seconds(3, 20 * HOUR, 0.0) == LEAST_SECONDS
     assert hold_seconds(2, 40 * HOUR, 0.7) == MOST_SECONDS  # the budget is longer than the receives can cover
 
@@ -97,13 +98,29 @@ def test_a_used_up_budget_leaves_the_shortest_time():
 def test_the_receives_that_are_left_outlast_the_budget(left, rest, draw):
     """If a message with two or more receives left is invisible for a time, the rest of the budget can be covered."""
     seconds = hold_seconds(left, rest, draw)
-    assert rest - seconds <= MOST_SECONDS * (left - 1) + 1e-6
+    assert rest - seconds <= 12 * HOUR * (left - 1) + 1e-6
+
+
+@given(st.integers(2, 12), st.floats(30, 12 * HOUR), draws)
+def test_while_a_tick_probes_a_message_keeps_its_receives_for_it(left, rest, draw):
+    """It is held for a tenth of the rest at least."""
+    assert hold_seconds(left, rest, draw, has_tick=True) >= min(rest, max(LEAST_SECONDS, rest / 10)) - 1e-6
+
+
+@given(st.integers(1, 500), st.floats(60, 12 * HOUR), st.floats(0, 12 * HOUR))
+def test_the_probes_of_a_tick_last_for_the_budget(probes, budget, age):
+    """Each is a share of the outage after the one before."""
+    ages = max(30.0, age)
+    for _ in range(probes):
+        ages += tick_seconds(probes, budget, age) * ages / max(30.0, age)
+    assert ages >= budget * 0.999
+    assert tick_seconds(0, budget, age) == 0
 
 
 def test_without_a_table_the_time_grows_with_the_outage():
     """The execution environment that could make the messages visible may be gone."""
-    assert hold_seconds_alone(3, 12 * HOUR, 0) == LEAST_SECONDS
-    assert hold_seconds_alone(3, 12 * HOUR, 100) == 200
-    assert hold_seconds_alone(1, 12 * HOUR, 100) == HOUR
-    assert hold_seconds_alone(0, 12 * HOUR, 1_000) == 8_000
+    assert hold_seconds_alone(3, 12 * HOUR, 0) == pytest.approx(30 * ((12 * HOUR / 30) ** (1 / 3) - 1))
+    assert hold_seconds_alone(2, 9_900, 100) == pytest.approx(900)
+    assert hold_seconds_alone(1, 9_000, 1_000) == 9_000
+    assert hold_seconds_alone(3, -50, 1_000) == LEAST_SECONDS
     assert hold_seconds_alone(1, 60, 1_000) == 60
