@@ -59,9 +59,11 @@ class Scenario:
     table_down: Sequence[Interval] = ()
     """When the table of the breakers is down."""
     tick: bool = False
-    """Whether there is a tick queue."""
+    """True if there is a tick queue."""
     probe: bool = False
-    """Whether the breaker has a probe function, which calls the first dependency."""
+    """True if the breaker has a probe function, which calls the first dependency."""
+    blocks: bool = False
+    """True if the handler has ``async with breaker:`` around each call, in place of breakers of the consumer."""
     last: str = "try"
     """The breaker's ``last``."""
     outage_budget: float = 12 * 3_600.0
@@ -82,7 +84,7 @@ class Scenario:
 
 @dataclass(slots=True)
 class Sent:
-    """What is known of a message."""
+    """The fate of a message."""
 
     is_poison: bool
     """True if its handler always fails."""
@@ -90,6 +92,10 @@ class Sent:
     """True if it needs the second dependency."""
     sent_at: float
     """When it was sent."""
+    wasted: int = 0
+    """Deliveries to an environment that was killed, and duplicates: they use up receives too."""
+    received_at: float = -math.inf
+    """When it was delivered last."""
     receives: int = 0
     """Deliveries to the function, of copies too."""
     done_at: float = math.inf
@@ -100,7 +106,7 @@ class Sent:
 
 @dataclass(slots=True)
 class Report:
-    """What happened."""
+    """The result of a run."""
 
     scenario: Scenario
     seed: int
@@ -135,8 +141,11 @@ class Report:
 
     @property
     def healthy_dead(self) -> list[str]:
-        """Healthy messages in the dead-letter queue whose handler never succeeded."""
-        return [body for body in self.dead if not self.messages[body].is_poison and not self.messages[body].times_done]
+        """Healthy messages in the dead-letter queue whose handler never succeeded, except if receives were wasted."""
+        healthy = {
+            body for body, sent in self.messages.items() if not (sent.is_poison or sent.times_done or sent.wasted)
+        }
+        return [body for body in self.dead if body in healthy]
 
     @property
     def done_and_dead(self) -> list[str]:

@@ -60,7 +60,7 @@ def test_synchronous_code_waits_in_virtual_time():
 
 
 def test_background_work_is_frozen_between_invocations():
-    """What an invocation leaves behind continues in the next one, as on Lambda."""
+    """Tasks that an invocation leaves behind continue in the next one, as on Lambda."""
     passed: list[float] = []
     background: list[asyncio.Task[None]] = []
 

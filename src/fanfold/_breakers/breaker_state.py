@@ -88,6 +88,11 @@ class BreakerState:
         return not self.circuit.is_closed
 
     @property
+    def is_failing(self) -> bool:
+        """True if calls failed, and none has succeeded since."""
+        return self._window.is_failing
+
+    @property
     def is_probing(self) -> bool:
         """True while this execution environment has the right to probe."""
         return self.is_open and self.circuit.owner == self.owner
@@ -116,7 +121,7 @@ class BreakerState:
 
     def redelivered(self) -> None:
         """Have the circuit read for a message that was received before: it may have been held, and be the probe."""
-        if self._is_read and self.circuit.is_closed and self._clock() >= self._read_at + _REREAD_SECONDS:
+        if self._is_read and self.circuit.is_closed and self.breaker.clock() >= self._read_at + _REREAD_SECONDS:
             self._read()
 
     def wait(self, now: float) -> float:  # noqa: ARG002 - as a policy
@@ -184,12 +189,13 @@ class BreakerState:
     def _grow(self, failed: bool | None) -> bool:
         """Allow twice as many records in flight after as many have ended; return whether that changes the limit.
 
-        In a new execution environment, this goes on until the first success; after an outage, successes count.
+        In a new execution environment, this goes on until the first success, and failures do not count; after an
+        outage, only successes count.
         """
         before = self.workers
         if not self._grows_after_success and failed is False:
             self.workers = UNLIMITED
-        elif failed is False or not self._grows_after_success:
+        elif failed is False or (failed is None and not self._grows_after_success):
             self._ended_in_step += 1
             if self._ended_in_step >= self.workers:
                 self.workers, self._ended_in_step = 2 * self.workers, 0
@@ -225,7 +231,7 @@ class BreakerState:
     def has_read(self) -> None:
         """Note that the circuit was read, or cannot be."""
         with self._lock:
-            self._is_read, self._read_at = True, self._clock()
+            self._is_read, self._read_at = True, self.breaker.clock()
             self._work = self._work._replace(reads=False)
         self._notify()
 
@@ -271,7 +277,7 @@ class BreakerState:
                 "breaker %r is open: its service is down; messages are held until a probe succeeds, next probe in "
                 "%.0f s",
                 name,
-                self.circuit.probe_due - self.breaker.clock(),
+                max(0.0, self.circuit.probe_due - self.breaker.clock()),
             )
         elif self.is_probing and not was_probing:
             logger.info("breaker %r is half-open: one call finds out whether its service is back", name)

@@ -40,6 +40,10 @@ class Released:
     unreadable: int = 0
     """Pages that could not be read; their messages become visible when their visibility timeouts end."""
 
+    def count(self, visible: int) -> None:
+        """Add messages that were made visible."""
+        self.visible += visible
+
 
 async def open_by_hand(table: BreakerTable, name: str, now: float) -> Circuit:
     """Open a circuit, so that no probe closes it; return it.
@@ -106,8 +110,7 @@ async def make_visible(
         released.gone += len(page) - len(waiting)
 
         async def release(messages: Sequence[Held]) -> None:
-            visible = await releases.make_visible(settler, messages, sleep)
-            released.visible += visible
+            visible = await releases.make_visible(settler, messages, sleep, released.count)
             released.gone += len(messages) - visible
             progress()
 

@@ -1,7 +1,7 @@
 """Pausing the event source mappings of a function while a service is down: only to save cost, never to keep messages.
 
 A paused mapping uses no receives, but it must be enabled again. So that this is never forgotten, the circuit contains
-the queues before their mappings are disabled, and whoever reads a closed circuit enables them: a batch, the tick, or
+the queues before their mappings are disabled, and each reader of a closed circuit enables them: a batch, the tick, or
 the rule that invokes the function every five minutes.
 """
 

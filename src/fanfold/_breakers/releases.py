@@ -84,8 +84,10 @@ class Releases:
         self.count += visible
         return Visible(visible, are_left=are_left)
 
-    async def one_probe(self, circuit: Circuit, fewest_receives: int) -> None:
-        """Make one message visible, which becomes the probe: of those with the most receives left.
+    async def one_probe(self, circuit: Circuit, fewest_receives: int) -> int:
+        """Make one message visible, which becomes the probe; return how many can be probes, of those looked at.
+
+        It is one of those with the most receives left.
 
         Args:
             circuit: The circuit.
@@ -105,11 +107,23 @@ class Releases:
             able.sort(key=lambda message: -message.receives_left)
             for message in able[:PAGES]:
                 if (await self.messages([message])).visible:
-                    return
+                    return len(able)
+        return 0
 
 
-async def make_visible(settler: Settler, messages: Sequence[Held], sleep: Sleep = anyio.sleep) -> int:
+async def make_visible(
+    settler: Settler,
+    messages: Sequence[Held],
+    sleep: Sleep = anyio.sleep,
+    counted: Callable[[int], object] = bool,
+) -> int:
     """Make 1 to 10 messages visible; return how many were held: others were received, or deleted.
+
+    Args:
+        settler: Changes visibility timeouts.
+        messages: The messages.
+        sleep: Waits for some seconds.
+        counted: Called with the number of messages after each call of the settler.
 
     Raises:
         FanfoldError: If the queue does not accept it.
@@ -117,6 +131,7 @@ async def make_visible(settler: Settler, messages: Sequence[Held], sleep: Sleep 
     retries, records, visible = Retries(sleep=sleep), [_record(message) for message in messages], 0
     while records:
         refusals = await settler.change_visibility([(record, 0) for record in records])
+        counted(len(records) - len(refusals))
         visible += len(records) - len(refusals)
         records = [records[refusal.position] for refusal in refusals if not refusal.final]
         if records and not await retries.wait():

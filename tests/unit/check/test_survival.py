@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
-from fanfold._breakers import hides, window
+from fanfold._breakers import hold_times, window
 from fanfold.check.survival import (
     INVISIBLE_SECONDS,
     OPENING_FAILURES,
@@ -126,7 +126,7 @@ queues = st.builds(
 def test_the_constants_are_those_of_breakers():
     """The check imports no breaker."""
     breaker = fanfold.Breaker("payments", on=OSError)
-    constants = (breaker.outage_budget, breaker.failures, window.SPAN_SECONDS, hides.MOST_SECONDS)
+    constants = (breaker.outage_budget, breaker.failures, window.SPAN_SECONDS, hold_times.MOST_SECONDS)
     assert constants == (OUTAGE_BUDGET_SECONDS, OPENING_FAILURES, OPENING_SPAN_SECONDS, INVISIBLE_SECONDS)
 
 
