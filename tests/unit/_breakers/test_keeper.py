@@ -546,8 +546,8 @@ async def test_a_tick_of_a_closed_circuit_releases_and_ends(outage):
 
 
 async def test_a_tick_releases_the_message_with_the_most_receives_as_the_probe(outage):
-    """When a probe is due; it is renewed for the interval."""
-    environment = Environment(outage)
+    """When a probe is due; it is renewed for the interval, or a longer one so that three probes last for the budget."""
+    environment = Environment(outage, outage_budget=240)
     await environment.open()
     left = {"a": 2, "b": 4, "c": 3, "gone": 9}
     await environment.keeper.hold(
@@ -556,7 +556,7 @@ async def test_a_tick_releases_the_message_with_the_most_receives_as_the_probe(o
     assert await environment.keeper.tick("t") == 30
     assert outage.settler.visibility_changes == []
     outage.clock.advance(30)
-    assert await environment.keeper.tick("t") == 30
+    assert await environment.keeper.tick("t") == 30 * (8 ** (1 / 3) - 1)
     assert outage.settler.visibility_changes == [[("b", 0)]]
     circuit = await outage.circuit()
     assert (circuit.tick_at, circuit.ticker) == (outage.clock(), "t")
