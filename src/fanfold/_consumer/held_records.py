@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fanfold._base.backoff import DELIVERY, random_share
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._base.message_copy import first_sent, may_be_copied
 from fanfold._base.ordering import Unit, group_of
 from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import Record, Records, is_fifo
+from fanfold._breakers.blocks import BreakerOpenError
 from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
 from fanfold._breakers.hold_times import (
     LEAST_SECONDS,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _SCARCE_RECEIVES: Final = 2
 """Receives left from which a message that failed waits longer than its backoff."""
+_KEEPER_SHARE: Final = 1 / 3
+"""Share of the time left at the end of a batch for what the breakers have begun; the rest is for the queue."""
 _MOST_ALONE_SECONDS: Final = 3_600.0
 _LAST_WAIT_SECONDS: Final = 30.0
 """Time for which a message on its last receive waits for the service, without a deadline."""
@@ -74,6 +78,8 @@ class HeldRecords:
         """Time from which a message on its last receive is processed although the service is down."""
         if _are_redelivered(records):
             breakers.redelivered()
+        self._not_called: set[int] = set()
+        """Positions of records that a ``with`` block refused to call the service for."""
         self._failed: dict[int, Keeper] = {}
         """The breaker for which each record counts that failed, by position."""
 
@@ -87,6 +93,8 @@ class HeldRecords:
         if (keeper := self._breakers.keeper_of(error)) is None:
             return False
         self._failed[position] = keeper
+        if issubclass(type(error), BreakerOpenError):
+            self._not_called.add(position)
         return True
 
     def wait(self, unit: Unit, now: float, seconds: float) -> float:
@@ -110,9 +118,18 @@ class HeldRecords:
             moment: When to stop, on the clock of the deadline.
             is_refused: Whether a policy let no more records start.
         """
+        try:
+            await self._finish(outcomes, moment, is_refused=is_refused)
+        except Exception:
+            logger.exception("a breaker failed; messages are redelivered after their visibility timeout")
+
+    async def _finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
         keepers = self._breakers.keepers
-        await asyncio.gather(*(keeper.finish(self._deadline.until(moment)) for keeper in keepers))
+        left = self._deadline.until(moment)
+        within = None if left is None else left * _KEEPER_SHARE
+        await asyncio.gather(*(keeper.finish(within) for keeper in keepers))
         held = self._held(outcomes, is_refused=is_refused)
+        outcomes.are_held_back = len(held) == len(self._records)
         self._copy(outcomes, held)
         stored = [keeper.hold(messages) for keeper, messages in self._hold(outcomes, held).items()]
         within = self._deadline.until(moment)
@@ -132,7 +149,8 @@ class HeldRecords:
             if keeper.state.is_open or self._is_copied(position, keeper)
         }
         for position in self._failed.keys() - held.keys():
-            outcome = outcomes.values[position] or ABANDONED
+            # Not for as long as the block asked for, while it was open: nobody would release the message.
+            outcome = ABANDONED if position in self._not_called else outcomes.values[position] or ABANDONED
             outcomes.settle_deferred(position, outcome, at_least=self._least_delay(position))
         if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
             not_started = [position for position, value in enumerate(outcomes.values) if value is None]

@@ -72,6 +72,8 @@ class BatchOutcomes:
         """The errors to log; None if there is none."""
         self.interrupt: KeyboardInterrupt | None = None
         """The KeyboardInterrupt that a handler raised."""
+        self.are_held_back: bool = False
+        """True once it is known that a breaker holds every record back."""
         self.has_rejected: bool = False
         """True once a record was rejected."""
         self._records = records
