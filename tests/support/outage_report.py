@@ -61,13 +61,9 @@ class Scenario:
     tick: bool = False
     """True if there is a tick queue."""
     probe: bool = False
-<<<<<<< HEAD
-    """Whether the breaker has a probe function, which calls the first dependency."""
-    blocks: bool = False
-    """Whether the handler has ``async with breaker:`` around each call, in place of breakers of the consumer."""
-=======
     """True if the breaker has a probe function, which calls the first dependency."""
->>>>>>> main
+    blocks: bool = False
+    """True if the handler has ``async with breaker:`` around each call, in place of breakers of the consumer."""
     last: str = "try"
     """The breaker's ``last``."""
     outage_budget: float = 12 * 3_600.0
