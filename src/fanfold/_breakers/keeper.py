@@ -213,7 +213,8 @@ class Keeper:
         known = self.state.circuit
         circuit = self._stored = await self._table.read(known)
         if not known.is_closed and circuit.is_closed and circuit.closed_at < known.opened_at:
-            await self._open()  # it was opened while the table could not be used
+            # It was opened while the table could not be used.
+            await self._change(lambda stored: known if stored.closed_at < known.opened_at else None)
         else:
             self._adopt(circuit)
         now, owner = self._now(), self.state.owner
