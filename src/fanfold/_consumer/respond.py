@@ -206,7 +206,7 @@ def _report(batch: Batch, result: BatchResult) -> None:
     if not _interrupts(batch):
         _log(batch, result.outcomes)
         if batch.observation is not None:
-            batch.observation.end(result, batch.limit)
+            batch.observation.end(result, batch.limit, () if batch.held is None else batch.held.activity())
 
 
 def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
