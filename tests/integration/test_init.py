@@ -20,12 +20,15 @@ BIN = Path(sys.executable).parent
 ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
 
 
-@pytest.fixture(params=["consumer", "job"])
+VARIANTS = [[], ["--job"], ["--fifo"], ["--powertools"], ["--fifo", "--powertools"]]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda options: " ".join(options) or "consumer")
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return the folder of a new project, one of each kind."""
-    created = fanfold("init", "shop", *(["--job"] if request.param == "job" else []), folder=tmp_path)
+    created = fanfold("init", "shop", *request.param, folder=tmp_path)
     assert created.returncode == 0, created.stderr
-    assert f"shop: created a {request.param} with " in created.stdout
+    assert f"shop: created a {'job' if '--job' in request.param else 'consumer'} with " in created.stdout
     return tmp_path / "shop"
 
 
@@ -33,7 +36,8 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path):
     """With its Makefile, in this environment instead of a new one."""
-    targets = [f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.made", "test", "replay"]
+    installed = [argument for stamp in (".tests", ".tools") for argument in ("-o", f"{sys.prefix}/{stamp}")]
+    targets = [f"VENV={sys.prefix}", *installed, "test", "replay"]
     printed = succeeds("make", *targets, folder=project, env=environment({}))
     assert " passed" in printed
     assert "0 lost" in printed
@@ -48,10 +52,11 @@ def test_fanfold_check_has_no_findings_in_a_new_project(project: Path):
 
 @pytest.mark.slow
 def test_the_linter_reports_nothing_for_new_templates(tmp_path: Path):
-    """Not even warnings, for a consumer and a job."""
-    for arguments in (["shop"], ["tally", "--job"]):
-        assert fanfold("init", *arguments, folder=tmp_path).returncode == 0
-    done = run(BIN / "cfn-lint", "shop/template.yaml", "tally/template.yaml", folder=tmp_path)
+    """Not even warnings, for a project of each kind."""
+    for number, options in enumerate(VARIANTS):
+        assert fanfold("init", f"shop-{number}", *options, folder=tmp_path).returncode == 0
+    templates = [f"shop-{number}/template.yaml" for number in range(len(VARIANTS))]
+    done = run(BIN / "cfn-lint", *templates, folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -1,14 +1,16 @@
 """New projects: a consumer or a job, with template, tests, saved events and CI.
 
-The files are in ``templates``: ``common`` for both, and those of a consumer and of a job. In them, ``my-project`` is
-replaced by the project's name, and ``0.0.0`` by this release. A job has fanfold's ``template.yaml`` and state machines.
+The files are in ``templates``: ``common`` for all, ``consumer`` or ``job``, then those of each option, which replace
+others. A line that ends with ``#if fifo`` or ``#if not fifo`` is only in projects with or without that option. In all
+files, ``my-project`` is replaced by the project's name, and ``0.0.0`` by this release. A job has fanfold's
+``template.yaml`` and state machines. ``locks`` contains the exact versions that fanfold's own tests use.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,14 @@ from fanfold.errors import ConfigurationError
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+_ONLY_IF: Final = re.compile(r"^(.*?)[ \t]*#if (not )?(\w+)\n", re.MULTILINE)
+_LOCK: Final = """# Exact versions, so that tests and `sam build` use the same. Edit {source}, then run `make lock`.
+fanfold==0.0.0
+"""
+_STANDARD_CONCURRENCY: Final = "concurrency=100,  # concurrent orders in one execution environment"
+_FIFO_CONCURRENCY: Final = (
+    "concurrency=10,  # concurrent message groups; a batch of a FIFO queue has at most 10 messages"
+)
 
 
 def check_project_name(name: str) -> str:
@@ -34,34 +44,54 @@ def check_project_name(name: str) -> str:
     return name
 
 
-def project_files(name: str, *, job: bool, version: str) -> dict[str, str]:
+def project_files(
+    name: str, *, version: str, job: bool = False, fifo: bool = False, powertools: bool = False
+) -> dict[str, str]:
     """Return the texts of the files of a new project, by path.
 
     Args:
         name: The project's name.
+        version: The release of fanfold that the project uses, exactly.
         job: True for a job, False for a consumer.
-        version: The minimum release of fanfold; later compatible releases are allowed.
+        fifo: True for a consumer of a FIFO queue.
+        powertools: True for a consumer with the logger, metrics and tracer of Powertools.
+
+    Raises:
+        ConfigurationError: If an option of a consumer is combined with ``job``.
     """
+    if job and (fifo or powertools):
+        option = "--fifo" if fifo else "--powertools"
+        raise ConfigurationError(
+            f"{option} is an option of a consumer: leave out {option} or --job. For a job with FIFO queues, set the "
+            "parameter QueueType=fifo of its template.yaml"
+        )
+    options = {"fifo": fifo, "powertools": powertools}
     texts = {**_texts("common"), **_texts("job" if job else "consumer")}
+    for option in (option for option, chosen in options.items() if chosen):
+        texts |= _texts(f"consumer_{option}")
+    if fifo:
+        texts["src/app.py"] = texts["src/app.py"].replace(_STANDARD_CONCURRENCY, _FIFO_CONCURRENCY)
     if job:
-        folder = project_folder()
-        texts["template.yaml"] = _for_project((folder / "template.yaml").read_text(encoding="utf-8"))
-        for file in (folder / "statemachine").iterdir():
-            texts[f"statemachine/{file.name}"] = file.read_text(encoding="utf-8")
+        texts |= _job_template()
+    texts |= _locks(powertools=powertools)
+    texts = {path: _ONLY_IF.sub(lambda line: _line_of(line, options), text) for path, text in texts.items()}
     return {
-        path.replace("dot_", "."): text.replace("my-project", name).replace("0.0.0", version)
+        path.replace("dot_", "."): text.replace("my-project", name).replace("==0.0.0", f"=={version}")
         for path, text in sorted(texts.items())
     }
 
 
-def create(name: str, parent: Path, *, job: bool, version: str) -> Path:
+def create(
+    name: str, parent: Path, *, version: str, job: bool = False, fifo: bool = False, powertools: bool = False
+) -> Path:
     """Write a new project into a new folder, and return the folder. Existing files are never changed.
 
     Raises:
-        ConfigurationError: If the name is not valid, or the folder exists or cannot be written.
+        ConfigurationError: If the name or the combination of options is not valid, or the folder exists or cannot be
+            written.
     """
     folder = parent / check_project_name(name)
-    files = project_files(name, job=job, version=version)
+    files = project_files(name, version=version, job=job, fifo=fifo, powertools=powertools)
     try:
         folder.mkdir()
     except FileExistsError as error:
@@ -85,14 +115,31 @@ def _texts(kind: str) -> dict[str, str]:
     }
 
 
-def _for_project(template: str) -> str:
-    """Return fanfold's template with the code in ``src`` and the project's name in tags."""
-    return (
+def _line_of(line: re.Match[str], options: Mapping[str, bool]) -> str:
+    """Return a line without its condition, or nothing if the condition is not met."""
+    text, negated, option = line.groups()
+    return f"{text}\n" if options[option] != bool(negated) else ""
+
+
+def _locks(*, powertools: bool) -> Iterator[tuple[str, str]]:
+    locks, suffix = _texts("locks"), "_powertools" if powertools else ""
+    yield "src/requirements.txt", _LOCK.format(source="src/requirements.in") + locks[f"function{suffix}.txt"]
+    yield "requirements-dev.txt", _LOCK.format(source="requirements-dev.in") + locks[f"development{suffix}.txt"]
+
+
+def _job_template() -> Iterator[tuple[str, str]]:
+    """Yield fanfold's template with the code in ``src`` and the project's name in tags, and its state machines."""
+    folder = project_folder()
+    template = (folder / "template.yaml").read_text(encoding="utf-8")
+    yield (
+        "template.yaml",
         template.replace("examples/flights/", "src/")
         .replace("Description: A fanfold job - ", "Description: my-project - ", 1)
         .replace("project: fanfold", "project: my-project")
-        .replace("Key: project, Value: fanfold", "Key: project, Value: my-project")
+        .replace("Key: project, Value: fanfold", "Key: project, Value: my-project"),
     )
+    for file in (folder / "statemachine").iterdir():
+        yield f"statemachine/{file.name}", file.read_text(encoding="utf-8")
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
