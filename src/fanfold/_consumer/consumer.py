@@ -7,7 +7,6 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from fanfold._base.callables import find_layer, is_coroutine_function
@@ -20,6 +19,7 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment, preload
+from fanfold._consumer.invoke_instead import INVOKE
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import not_started, respond, run_and_respond
@@ -40,10 +40,6 @@ if TYPE_CHECKING:  # not imported at cold start
 P = ParamSpec("P")
 T = TypeVar("T")
 
-INVOKE: ContextVar[Callable[[Consumer[..., Any], Event, Any], BatchResult] | None] = ContextVar(
-    "fanfold_invoke", default=None
-)
-"""Called in place of ``Consumer.invoke``, where a handler around a consumer runs outside Lambda."""
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 
 

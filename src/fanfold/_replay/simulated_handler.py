@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import Event
-from fanfold._consumer.consumer import INVOKE, Consumer
+from fanfold._consumer.invoke_instead import INVOKE
 from fanfold.inmemory.queue import InMemoryQueue
 from fanfold.inmemory.settler import InMemorySettler
 
@@ -27,7 +27,7 @@ class SimulatedHandler:
         self._handler = handler
         self._queue = queue
         self._dead_letters = dead_letters
-        self._copies: dict[int, Consumer[..., Any]] = {}
+        self._copies: dict[int, Any] = {}  # by the id of the consumer
 
     def __call__(self, event: Any, context: Any) -> Any:
         """Call the handler with an event and a Lambda context."""
@@ -42,17 +42,18 @@ class SimulatedHandler:
         for consumer in self._copies.values():
             consumer.close()
 
-    def _invoke(self, consumer: Consumer[..., Any], event: Event, context: Any) -> BatchResult:
+    def _invoke(self, consumer: Any, event: Event, context: Any) -> BatchResult:
         copy = self._copies.get(id(consumer))
         if copy is None:
             copy = self._copies[id(consumer)] = self._copy(consumer)
         token = INVOKE.set(None)
         try:
-            return copy.invoke(event, context)
+            result: BatchResult = copy.invoke(event, context)
+            return result
         finally:
             INVOKE.reset(token)
 
-    def _copy(self, consumer: Consumer[..., Any]) -> Consumer[..., Any]:
+    def _copy(self, consumer: Any) -> Any:
         changes: dict[str, Any] = {"settler": InMemorySettler(self._queue, self._dead_letters)}
         if consumer.settings.dead_letter_queue_url is None:
             changes["dead_letter_queue_url"] = DEAD_LETTERS_URL
