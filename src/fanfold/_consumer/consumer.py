@@ -19,10 +19,9 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment, preload
-from fanfold._consumer.invoke_instead import INVOKE
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
-from fanfold._consumer.respond import not_started, respond, run_and_respond
+from fanfold._consumer.respond import INVOKE, not_started, respond, run_and_respond
 from fanfold._consumer.settings import CommitStage, Settings, adjusting_concurrency, allowed_concurrency, check_observer
 from fanfold._consumer.xray import use_context_variables
 from fanfold.errors import ConfigurationError

@@ -15,7 +15,7 @@ from fanfold._base.callables import find_layer, is_coroutine_function
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import Event, Record
 from fanfold._consumer.consumer import Consumer
-from fanfold._consumer.invoke_instead import INVOKE
+from fanfold._consumer.respond import INVOKE
 from fanfold._replay.handler_settings import HandlerSettings
 from fanfold._replay.kept_entries import entries_at
 from fanfold._replay.outage import error_of

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import Event
-from fanfold._consumer.invoke_instead import INVOKE
+from fanfold._consumer.respond import INVOKE
 from fanfold.inmemory.queue import InMemoryQueue
 from fanfold.inmemory.settler import InMemorySettler
 

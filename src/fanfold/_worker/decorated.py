@@ -18,7 +18,7 @@ from fanfold._base.record import Event
 from fanfold._base.sample_events import make_context
 from fanfold._base.threads import Threads
 from fanfold._consumer.consumer import Consumer
-from fanfold._consumer.invoke_instead import INVOKE
+from fanfold._consumer.respond import INVOKE
 from fanfold.errors import FanfoldError
 
 
