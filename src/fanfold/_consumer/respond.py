@@ -28,8 +28,8 @@ from fanfold._consumer.process_limits import concurrent_processes
 from fanfold.errors import TotalFailureError
 
 INVOKE: ContextVar[Callable[[Any, Event, Any], BatchResult] | None] = ContextVar("fanfold_invoke", default=None)
-"""Called with a consumer, an event, and a Lambda context, in place of the consumer's invocation: with it, tools run copies
-of consumers below decorators, outside Lambda."""
+"""Called with a consumer, an event, and a Lambda context in place of the consumer's invocation, so that tools can run a
+copy of a consumer below decorators."""
 _MAX_REASON_CHARACTERS = 500
 
 
