@@ -7,7 +7,7 @@ import os
 import sys
 
 _MISSING_EXTRA = (
-    "fanfold: the command line needs an extra. Run: pip install 'fanfold[local]' (or the smaller 'fanfold[cli]')"
+    "fanfold: the command line needs an extra. Run: pip install 'fanfold[cli]', or 'fanfold[local]' for all commands"
 )
 
 
