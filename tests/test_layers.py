@@ -16,6 +16,7 @@ LAYERS = [  # lowest first; packages of one layer do not import each other
     "observers",
     "idempotency logs otel capture folds+_folds protocols",
     "sources sinks inmemory aws",
+    "_breakers",
     "_consumer payloads",
     "powertools _worker _dead_letters _jobs",
     "_replay _report",

@@ -13,6 +13,7 @@ PUBLIC = [
     "Backoff",
     "BatchContext",
     "BatchResult",
+    "Breaker",
     "CommitStage",
     "Consumer",
     "Context",

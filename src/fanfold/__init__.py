@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fanfold._base.deadline import Deadline
     from fanfold._base.outcome import BatchResult, Done, Failed, NotStarted, Reject, Rejected, Retry, Retrying
     from fanfold._base.record import Record
+    from fanfold._breakers.breaker import Breaker
     from fanfold._consumer.auto import Auto
     from fanfold._consumer.consumer import Consumer, consumer
     from fanfold._consumer.settings import CommitStage, Settings
@@ -41,6 +42,7 @@ __all__ = [
     "Backoff",
     "BatchContext",
     "BatchResult",
+    "Breaker",
     "CommitStage",
     "Consumer",
     "Context",
@@ -83,6 +85,7 @@ __getattr__ = lazy(
         "_base.deadline": "Deadline",
         "_base.outcome": "BatchResult Done Failed NotStarted Reject Rejected Retry Retrying",
         "_base.record": "Record",
+        "_breakers.breaker": "Breaker",
         "_consumer.auto": "Auto",
         "_consumer.consumer": "Consumer consumer",
         "_consumer.settings": "CommitStage Settings",

@@ -10,7 +10,8 @@ from aiobotocore.session import get_session
 import fanfold
 from fanfold import Done, Rejected
 from fanfold._stack.emulator import LocalStack
-from fanfold.aws.sqs import SqsQueue, record_of
+from fanfold.aws.sqs import SqsQueue
+from fanfold.aws.sqs_entries import record_of
 from fanfold.payloads import open_store, send
 from fanfold.testing import deliver, make_context, make_event, make_extended_record
 from simple_handlers import nothing

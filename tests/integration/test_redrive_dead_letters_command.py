@@ -12,7 +12,7 @@ from command import fanfold, only_line
 from fanfold import Reject, consumer
 from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._stack.emulator import LocalStack
-from fanfold.aws.sqs import record_of
+from fanfold.aws.sqs_entries import record_of
 from fanfold.testing import make_context
 
 pytestmark = pytest.mark.stack

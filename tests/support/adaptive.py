@@ -30,6 +30,7 @@ class ScriptedLimit:
     held: int = 0
     reason: str = "the service asked for a pause"
     delays_messages: bool = True
+    is_quiet: bool = False
 
     def __init__(
         self, *workers: int, held_until: float = -math.inf, retry_after: dict[type[BaseException], float] | None = None

@@ -23,8 +23,8 @@ from pathlib import Path
 from shared_models import share_models
 
 COMMANDS = (
-    *("bench", "bench_estimate", "cancel", "capture", "check", "init", "logs", "redrive", "replay", "run", "run_here"),
-    *("runs", "show", "status"),
+    *("bench", "bench_estimate", "breaker", "cancel", "capture", "check", "init", "logs", "redrive", "replay", "run"),
+    *("run_here", "runs", "show", "status"),
 )
 IMPORTED = (
     "asyncio",

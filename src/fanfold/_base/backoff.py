@@ -80,6 +80,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def random_share() -> float:
+    """Return a random number of at least 0 and below 1, from the source of jitter that is in use."""
+    return _SOURCES[-1]()
+
+
 def system_random() -> float:
     """Return a random number of at least 0 and below 1, from the operating system.
 

@@ -79,18 +79,21 @@ class Failed(Value):
 
 
 class Retrying(Value):
-    """The handler asked for a retry: the message is redelivered after a delay."""
+    """The message is redelivered after a delay: the handler asked for a retry, or a breaker sent a copy."""
 
-    __slots__ = ("after", "reason")
+    __slots__ = ("after", "reason", "copied")  # noqa: RUF023 - in the order of __init__
 
     after: float | None
     """Seconds until the redelivery; None for the queue's visibility timeout."""
     reason: str
     """The reason that the handler specified."""
+    copied: bool
+    """True if the queue has accepted a copy, which replaces the message; only then is the message deleted."""
 
-    def __init__(self, after: float | None, reason: str = "") -> None:
+    def __init__(self, after: float | None, reason: str = "", copied: bool = False) -> None:  # noqa: FBT002 - as above
         put(self, "after", after)
         put(self, "reason", reason)
+        put(self, "copied", copied)
 
 
 class Rejected(Value):
@@ -131,8 +134,10 @@ OUTCOMES = (Done, Failed, Retrying, Rejected, NotStarted)
 
 
 def acknowledges(outcome: Outcome) -> bool:
-    """Return whether the message may be deleted: it is done, or the dead-letter queue has accepted it."""
-    return outcome is DONE or isinstance(outcome, Done) or (isinstance(outcome, Rejected) and outcome.forwarded)
+    """Return whether the message may be deleted: it is done, or a queue has accepted what replaces it."""
+    if outcome is DONE or isinstance(outcome, Done):
+        return True
+    return outcome.forwarded if isinstance(outcome, Rejected) else isinstance(outcome, Retrying) and outcome.copied
 
 
 def are_all_done(outcomes: Sequence[Outcome | None]) -> bool:

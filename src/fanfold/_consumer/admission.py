@@ -23,10 +23,16 @@ class Policy(Protocol):
 
     held: int
     """Number of times a start waited for memory; 0 for a limit of something else."""
-    reason: str
-    """Why records were not started, if they would have had to wait until the invocation is about to time out."""
-    delays_messages: bool
-    """True if the messages of these records must not be redelivered before the wait would have ended."""
+
+    @property
+    def reason(self) -> str:
+        """Why records were not started, if they would have had to wait until the invocation is about to time out."""
+        ...
+
+    @property
+    def delays_messages(self) -> bool:
+        """True if the messages of these records must not be redelivered before the wait would have ended."""
+        ...
 
     def batch_starts(self) -> None:
         """Note that a batch starts."""
@@ -111,6 +117,9 @@ class MemoryLimit:
 
 class AdaptiveLimit(Policy, Limit, Protocol):
     """A limit that adjusts to how long handlers take and how they end, and that may hold back all starts."""
+
+    is_quiet: bool
+    """True if a record whose handler returned None changes nothing: then ``ended`` need not be called."""
 
     def ended(self, started_at: float, now: float, value: object, running: int) -> bool:
         """Note that a record has ended; return whether the limit or its policy has changed.

@@ -54,6 +54,7 @@ class AutoLimit:
     held: int = 0
     reason: str = "the service that the handlers call asked for a pause"
     delays_messages: bool = True
+    is_quiet: bool = False
 
     def __init__(
         self,

@@ -17,13 +17,13 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Order, Unit, lanes
 from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
-from fanfold._base.threads import StillRunningError, Threads
+from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import rejects
 from fanfold._consumer.loop_calls import LoopCalls
@@ -35,8 +35,9 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Policy
     from fanfold._consumer.commits import Commits
     from fanfold._consumer.notify_observers import Observation
+    from fanfold._consumer.outcomes import HoldsRecords
+    from fanfold._consumer.resources import Resources
     from fanfold._consumer.settings import Settings
-    from fanfold._consumer.settle import OpenSettler
 
 OnEnded: TypeAlias = Callable[[BaseException | None], object]
 """Called once, when a batch has ended; with the error if it could not run."""
@@ -47,17 +48,6 @@ _GRACE_SECONDS: Final = 1.0
 """Time that cancelled handlers have to end when the batch itself is cancelled from outside."""
 
 
-class Resources(Protocol):
-    """The resources of an execution environment that a batch uses."""
-
-    loop: asyncio.AbstractEventLoop
-    """The event loop of the consumer."""
-    threads: Threads
-    """Worker threads."""
-    settler: OpenSettler
-    """Opens what sends dead letters and sets delays."""
-
-
 class Batch:
     """One batch while it is processed."""
 
@@ -65,6 +55,13 @@ class Batch:
     _cancelled = _closed = False
     limit_at_start: int | None = None
     """The concurrency limit when the batch started, if it adjusts itself; None for a fixed one."""
+    _refusal: tuple[Policy, float] | None = None
+    """The policy that lets no more records start before the end, and when it will."""
+    _start_error: BaseException | None = None
+    """Why a worker could not start."""
+    _ending: asyncio.Task[None] | None = None
+    _idle: asyncio.Event | None = None
+    """Set when the last worker has ended; created when the event loop begins to end the batch."""
 
     def __init__(  # noqa: PLR0913 - keywords, each something else that a batch depends on
         self,
@@ -81,6 +78,7 @@ class Batch:
         observation: Observation | None = None,
         keep_details: bool = True,
         order: Order | None = None,
+        held: HoldsRecords | None = None,
     ) -> None:
         """Create a batch that has not started.
 
@@ -97,6 +95,7 @@ class Batch:
             observation: Notified when the batch ends; None without observers.
             keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
             order: The order of the records, unless it is the usual one.
+            held: The records that a breaker holds back; None without a breaker.
         """
         self.records = records
         self.observation = observation
@@ -111,6 +110,7 @@ class Batch:
         self._stops_at = deadline.stops_at
         self._admission = admission
         self._commits = commits
+        self._held = held
         self._timeout = settings.timeout
         self._keep_details = keep_details
         self.stored = self._outcomes = BatchOutcomes(
@@ -123,6 +123,7 @@ class Batch:
             keep_details=keep_details,
             delay_after=None if admission.adaptive is None else admission.adaptive.delay_after,
             on_interrupt=self._cancel_workers,
+            defers=None if held is None else held.defers,
         )
         """The outcomes, as far as they are known, and what is logged about them."""
         self._lanes, self._tenants, errors = order or Order(lanes(records, settings.chunk_size))
@@ -132,13 +133,6 @@ class Batch:
         self._context = contextvars.copy_context()
         self._calls = LoopCalls(environment.loop, self._context, deadline.clock)
         self._on_loop = self._calls.run
-        self._refusal: tuple[Policy, float] | None = None
-        """The policy that lets no more records start before the end, and when it will."""
-        self._start_error: BaseException | None = None
-        """Why a worker could not start."""
-        self._ending: asyncio.Task[None] | None = None
-        self._idle: asyncio.Event | None = None
-        """Set when the last worker has ended; created when the event loop begins to end the batch."""
         self._on_ended: list[OnEnded] = []
         """Emptied by the call that ends the batch."""
 
@@ -275,6 +269,7 @@ class Batch:
         """End the batch if it has no worker and waits for none; call this after the slot of a worker is free."""
         if not self._workers_left() and self._is_idle():
             is_settled = self._outcomes.are_settled and self._refusal is None
+            is_settled = is_settled and (self._held is None or self._held.is_idle)
             ends_here = self._ending is None and self._commits is None and is_settled
             self._finish() if ends_here else self._on_loop(self._begin_end)
 
@@ -304,6 +299,8 @@ class Batch:
                     await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
             await self._commit(deadline.responds_at)
             self._delay_not_started()
+            if self._held is not None:
+                await self._held.finish(self._outcomes, deadline.responds_at, is_refused=self._refusal is not None)
             if (settling := self._outcomes.settling) is not None:
                 await settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:  # by ``cancel``, or by a handler that cancels every task
@@ -360,7 +357,7 @@ class Batch:
         """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
         if self._tenants is not None and not issubclass(type(value), StillRunningError):  # a thread keeps its place
             self._tenants.ended(unit)
-        if (adaptive := self._admission.adaptive) is None:
+        if (adaptive := self._admission.adaptive) is None or (value is None and adaptive.is_quiet):
             return False
         slots = self._admission.slots
         running = self._running_with_this_one() + (slots.workers_of_others(self) if slots.are_shared else 0)
@@ -371,13 +368,15 @@ class Batch:
         """Return the calls of the handler that run, and one that has just ended; at most the workers."""
         return self._workers_left()
 
-    def _wait_of_start(self, now: float) -> float:
-        """Return the seconds until the next record may start; 0 counts as a start.
+    def _wait_of_start(self, now: float, unit: Unit) -> float:
+        """Return the seconds until the next unit may start; 0 counts as its start.
 
         If it may not start in time, nothing else starts either: see ``_refusal``.
         """
         seconds, held = self._admission.ask(now)
         self.held_for_memory += held
+        if seconds and self._held is not None:
+            seconds = self._held.wait(unit, now, seconds)
         if seconds and now + seconds >= self._stops_at and self._admission.holding is not None:
             self._refusal = self._admission.holding, now + seconds
         return seconds

@@ -87,6 +87,8 @@ def final_outcome(outcome: Outcome, *, is_committed: bool, is_forwarded: bool) -
     """
     if isinstance(outcome, Done) and not is_committed:
         return Failed(CommitError("the handler returned, but its result was not committed in time"))
+    if isinstance(outcome, Retrying) and outcome.copied:
+        return Retrying(outcome.after, outcome.reason)  # only a breaker sends copies
     if isinstance(outcome, Rejected):
         return Rejected(outcome.reason, is_forwarded)  # a handler may have returned Rejected(forwarded=True) itself
     return outcome

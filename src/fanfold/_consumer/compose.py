@@ -7,6 +7,7 @@ payload from S3, and the handler with the decoded body. The first four are optio
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.operating_system import peak_resident_bytes, peak_with_children
 from fanfold._base.ordering import Order
+from fanfold._base.outcome import Retry
 from fanfold._base.record import Record, is_fifo
 from fanfold._consumer.admission import Admission, MemoryLimit, Policy, StartRate
 from fanfold._consumer.batch import Batch
@@ -28,7 +30,10 @@ from fanfold._consumer.task_batch import TaskBatch
 from fanfold._consumer.xray import isolate_on_thread, isolate_subsegments
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.admission import AdaptiveLimit
+    from fanfold._consumer.breakers import Breakers
     from fanfold._consumer.commits import Commit, Commits
+    from fanfold._consumer.held_records import HeldRecords
     from fanfold._consumer.idempotent_calls import IdempotentCalls
     from fanfold._consumer.process_start import Processes
     from fanfold._consumer.thread_need import ThreadNeed
@@ -106,6 +111,11 @@ class BatchFactory:
             observation = Observation(observers, records, shared, rejects(settings.reject_on), peak_memory)
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
             reads_outcomes = reads_outcomes or observation.reads_outcomes
+        breakers = self._breakers(shared, environment)
+        if breakers is not None:
+            if breakers.is_tick(records):
+                return self._tick(records, breakers, environment, shared)
+            breakers.batch_starts()
         arguments: dict[str, Any] = {
             "concurrency": concurrency,
             "deadline": shared.deadline,
@@ -115,6 +125,7 @@ class BatchFactory:
             "observation": observation,
             "keep_details": reads_outcomes or settings.commit is not None,
             "order": self._order(records) if settings.is_fair else None,
+            "held": None if breakers is None else _held(records, breakers, shared.deadline),
         }
         if handler.on_thread is None:
             handler = handler._replace(call=isolate_subsegments(handler.call))
@@ -125,6 +136,38 @@ class BatchFactory:
         self._need = self._need or ThreadNeed()
         handler = handler._replace(on_thread=isolate_on_thread(handler.on_thread))
         return ThreadBatch(records, handler, settings, environment, need=self._need, **arguments)
+
+    def _breakers(self, shared: BatchContext[Any], environment: ExecutionEnvironment) -> Breakers | None:
+        if "fanfold._breakers.breaker" not in sys.modules:  # neither the setting nor a ``with`` block can use one
+            return None
+        from fanfold._breakers.breaker import breakers_of  # not imported at cold start
+        from fanfold._consumer.breakers import Breakers
+
+        settings, copy_of = breakers_of(self._settings.breaker), getattr(self._settings.breaker, "copy", None)
+        return environment.keep_breakers(lambda: Breakers(settings, environment, shared.deadline.clock, copy_of))
+
+    def _tick(
+        self,
+        records: Sequence[Record],
+        breakers: Breakers,
+        environment: ExecutionEnvironment,
+        shared: BatchContext[Any],
+    ) -> Batch:
+        """Return the batch of a tick message, which is kept as long as a breaker needs it."""
+
+        async def call(record: Record) -> None:
+            if (seconds := await breakers.tick(record)) is not None:
+                raise Retry("the service is down", after=seconds)
+
+        return TaskBatch(
+            records,
+            HandlerCall(call, takes_list=False),
+            Settings(),
+            environment,
+            concurrency=1,
+            deadline=shared.deadline,
+            admission=Admission(),
+        )
 
     @property
     def processes(self) -> Processes | None:
@@ -177,11 +220,15 @@ class BatchFactory:
                     policies.append(MemoryShare(limit_bytes))
             if rate is not None:
                 policies.append(StartRate(rate, now))
-            if (auto := adjusting_concurrency(self._settings)) is None:
-                return Admission(policies, concurrency=concurrency if is_shared else None)
-            from fanfold._consumer.auto_limit import AutoLimit  # not imported at cold start
+            adaptive: AdaptiveLimit | None = None
+            if (auto := adjusting_concurrency(self._settings)) is not None:
+                from fanfold._consumer.auto_limit import AutoLimit  # not imported at cold start
 
-            return Admission(policies, adaptive=AutoLimit(auto, maximum=concurrency, clock=shared.deadline.clock))
+                adaptive = AutoLimit(auto, maximum=concurrency, clock=shared.deadline.clock)
+            breakers: Breakers | None = environment.breakers
+            if breakers is not None and breakers.gate_records:
+                return breakers.admission(policies, adaptive, concurrency if is_shared else None)
+            return Admission(policies, concurrency=concurrency if is_shared else None, adaptive=adaptive)
 
         return environment.admission((concurrency, is_shared, limit_bytes), create)
 
@@ -227,6 +274,12 @@ class BatchFactory:
             deadline=shared.deadline,
             keep_values=keep_values,
         )
+
+
+def _held(records: Sequence[Record], breakers: Breakers, deadline: Deadline) -> HeldRecords:
+    from fanfold._consumer.held_records import HeldRecords  # not imported at cold start
+
+    return HeldRecords(records, breakers, deadline)
 
 
 def _is_plain(settings: Settings) -> bool:

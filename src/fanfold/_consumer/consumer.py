@@ -28,6 +28,7 @@ from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._base.backoff import Backoff
+    from fanfold._breakers.breaker import Breaker
     from fanfold._consumer.classify import RejectOn
     from fanfold._consumer.loop_thread import Lifespan
     from fanfold._consumer.settings import Concurrency
@@ -326,6 +327,7 @@ def consumer(
     processes: int | Literal["auto"] | None = ...,
     max_tasks_per_process: int | None = ...,
     backoff: Backoff | None = ...,
+    breaker: Breaker | Sequence[Breaker] | None = ...,
     reject_on: RejectOn | None = ...,
     dead_letter_queue_url: str | None = ...,
     raise_on_total_failure: bool = ...,

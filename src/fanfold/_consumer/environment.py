@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from fanfold._base.threads import Threads
 from fanfold._consumer.settings import Settings
@@ -17,10 +18,12 @@ from fanfold.errors import MissingExtraError
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Admission
     from fanfold._consumer.process_pool import ProcessPool
+    from fanfold._consumer.resources import OpenOnce
     from fanfold._consumer.settle import OpenSettler
+    from fanfold._ports.breakers import BreakerTable
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.payload_pointers import OpenStore
-    from fanfold._ports.queue import Settler
+    from fanfold._ports.queue import Queue, Settler
     from fanfold._ports.stores import Store
 
 T = TypeVar("T")
@@ -50,6 +53,7 @@ class ExecutionEnvironment:
         settler: OpenSettler,
         payloads: Callable[[], Awaitable[Store]],
         entries: Callable[[], Awaitable[EntryStore]],
+        open_once: OpenOnce,
     ) -> None:
         self.state = state
         """The value that the lifespan yielded; None without a lifespan."""
@@ -63,6 +67,10 @@ class ExecutionEnvironment:
         """Returns the store of large payloads, which the first call opens."""
         self.entries = entries
         """Returns the store of idempotency entries, which the first call opens."""
+        self.open_once = open_once
+        """Returns a function that opens a resource at its first call, and returns it at every call."""
+        self.breakers: Any = None
+        """The breakers of the consumer; None until the first batch, and in a process without any."""
         self.pool: ProcessPool | None = None
         """The worker processes; None until the first batch starts them."""
         self._batches: list[RunningBatch] = []
@@ -78,6 +86,20 @@ class ExecutionEnvironment:
         """Return the worker processes of the consumer; the first batch starts them."""
         self.pool = self.pool or create()
         return self.pool
+
+    def open_queue(self, url: str) -> Callable[[], Awaitable[Queue]]:
+        """Return a function that opens a queue to send to at its first call, and returns it at every call."""
+        return self.open_once(lambda: _open_queue(url), "sqs")
+
+    def open_table(self, name: str) -> Callable[[], Awaitable[BreakerTable]]:
+        """Return a function that opens the table of breakers at its first call, and returns it at every call."""
+        return self.open_once(lambda: _open_breakers(name), "breakers")
+
+    def keep_breakers(self, create: Callable[[], T]) -> T:
+        """Return the breakers of the consumer; the first batch creates them."""
+        if self.breakers is None:
+            self.breakers = create()
+        return cast("T", self.breakers)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -113,7 +135,8 @@ async def open_environment(
         entries = _OpenOnce(stack, threads, lambda: _open_entries(settings), _entries_adapter(settings))
         lifespan = settings.lifespan if settings.processes is None else None  # each process enters it
         state = None if lifespan is None else await stack.enter_async_context(lifespan())
-        environment = ExecutionEnvironment(state, threads, settler, payloads, entries)
+        open_once = functools.partial(_OpenOnce[Any], stack, threads)
+        environment = ExecutionEnvironment(state, threads, settler, payloads, entries, open_once)
         stack.callback(environment.close)
         yield environment
 
@@ -124,8 +147,11 @@ def preload(settings: Settings, dead_letter_queue_url: str) -> None:
     Otherwise, the first record that fails, or has a large payload, would wait for it.
     """
     adapters = [_entries_adapter(settings)]
-    if settings.settler is None and (settings.backoff is not None or dead_letter_queue_url):
+    has_breaker = settings.breaker is not None
+    if settings.settler is None and (settings.backoff is not None or dead_letter_queue_url or has_breaker):
         adapters.append("sqs")
+    if has_breaker:
+        adapters.append("breakers")
     if settings.large_payloads and _custom_payloads(settings) is None:
         adapters.append("s3")
     for adapter in filter(None, adapters):
@@ -133,7 +159,7 @@ def preload(settings: Settings, dead_letter_queue_url: str) -> None:
         _prepare_client(_SERVICES[adapter])
 
 
-_SERVICES = {"entries": "dynamodb", "s3": "s3", "sqs": "sqs"}
+_SERVICES = {"breakers": "dynamodb", "entries": "dynamodb", "s3": "s3", "sqs": "sqs"}
 
 
 def _custom_payloads(settings: Settings) -> OpenStore | None:
@@ -221,3 +247,17 @@ def _open_entries(settings: Settings) -> AbstractAsyncContextManager[EntryStore]
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "idempotency") from error
     return open_entries(table, idempotency.layout)
+
+
+def _open_queue(url: str) -> AbstractAsyncContextManager[Queue]:
+    from fanfold.aws.sqs import open_sender
+
+    return open_sender(url)
+
+
+def _open_breakers(table: str) -> AbstractAsyncContextManager[BreakerTable]:
+    try:
+        from fanfold.aws.breakers import open_breakers
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "the table of a breaker") from error
+    return open_breakers(table)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.ordering import Lane, Unit, in_order
+from fanfold._base.ordering import Lane, Unit, group_of, in_order
 from fanfold._base.outcome import (
     BLOCKED_IN_GROUP,
     DONE,
@@ -48,6 +48,8 @@ class BatchOutcomes:
         delay_after: Returns the seconds after which a service that is overloaded asks to be called again, from the
             error; None if it does not.
         on_interrupt: Called if a handler raises KeyboardInterrupt.
+        defers: Returns whether a record that failed is settled only at the end, by ``settle_deferred``, from its
+            position and its error; None if none is.
     """
 
     def __init__(  # noqa: PLR0913 - keywords, each something else that an outcome depends on
@@ -62,6 +64,7 @@ class BatchOutcomes:
         keep_details: bool,
         on_interrupt: Callable[[], None],
         delay_after: Callable[[BaseException], float | None] | None = None,
+        defers: Callable[[int, BaseException], bool] | None = None,
     ) -> None:
         self.values: list[Outcome | None] = [None] * len(records)
         """By position: None for a record that has not started."""
@@ -83,6 +86,7 @@ class BatchOutcomes:
         self._keep_details = keep_details
         self._on_interrupt = on_interrupt
         self._delay_after = delay_after
+        self._defers = defers
         self.is_fifo: bool = is_fifo(records)
         """True if the records come from a FIFO queue."""
         self._delays: dict[int, int] = {}
@@ -93,7 +97,8 @@ class BatchOutcomes:
         """True if every record that has ended is settled, or has been given up."""
         return self.settling is None or self.settling.is_idle
 
-    def _settle(self) -> Settling:
+    def settle(self) -> Settling:
+        """Return what settles, which the first call creates."""
         if self.settling is None:
             from fanfold._consumer.settle import Settling  # not imported at cold start
 
@@ -162,13 +167,24 @@ class BatchOutcomes:
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self.values[position] = BLOCKED_IN_GROUP
             if delay is not None:
-                self._settle().change_visibility(self._records[position], delay)
+                self.settle().change_visibility(self._records[position], delay)
 
     def delay_not_started(self, seconds: float) -> None:
         """Delay the redelivery of every message whose record has not started."""
         for position, value in enumerate(self.values):
             if value is None:
-                self._settle().add(position, self._records[position], Retrying(seconds))
+                self.settle().add(position, self._records[position], Retrying(seconds))
+
+    def settle_deferred(self, position: int, outcome: Outcome, *, at_least: float | None = None) -> None:
+        """Settle a record that failed as if it had failed now; on a FIFO queue, also what waits for it in its group."""
+        if self._backoff is None and at_least is None and isinstance(outcome, Failed):
+            return
+        delay = self.settle().add(position, self._records[position], outcome, at_least=at_least)
+        if delay is not None and self.is_fifo:
+            group = group_of(self._records[position])
+            for later, record in enumerate(self._records):
+                if later > position and group_of(record) == group and self.values[later] is BLOCKED_IN_GROUP:
+                    self.settle().change_visibility(record, delay)
 
     def final(self, committed: Collection[int] | None, not_started: str) -> list[Outcome]:
         """Return the outcome of each record as far as it is known now.
@@ -181,10 +197,13 @@ class BatchOutcomes:
         if committed is None and are_all_done(values):
             return cast("list[Outcome]", values)
         forwarded = frozenset(() if self.settling is None else self.settling.forwarded)
+        copied = {} if self.settling is None else dict(self.settling.copied)
         usual = DONE if committed is None else ABANDONED  # already final: skips a call for most records
         outcomes: list[Outcome] = [
             outcome
             if outcome is usual
+            else Retrying(copied[position], "a copy replaces it, because it had no receive left", copied=True)
+            if position in copied
             else NotStarted(not_started)
             if outcome is None
             else final_outcome(
@@ -195,6 +214,11 @@ class BatchOutcomes:
             for position, outcome in enumerate(values)
         ]
         return in_order(self._records, outcomes) if self.is_fifo else outcomes
+
+    def _is_deferred(self, position: int, raised: BaseException | None, outcome: Outcome) -> bool:
+        if self._defers is None or raised is None or not isinstance(outcome, Failed | Retrying):
+            return False
+        return self._defers(position, raised)
 
     def _outcome_of(self, position: int, result: object) -> Outcome:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
@@ -215,13 +239,36 @@ class BatchOutcomes:
         except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
         self.has_rejected |= isinstance(outcome, Rejected)
+        if self._is_deferred(position, raised, outcome):
+            return outcome if self._keep_details else without_details(outcome)
         seconds = None if self._delay_after is None or raised is None else self._delay_after(raised)
         if seconds is None and (isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None)):
             return outcome if self._keep_details else without_details(outcome)
-        delay = self._settle().add(position, record, outcome, at_least=seconds)
+        delay = self.settle().add(position, record, outcome, at_least=seconds)
         if delay is not None:
             self._delays[position] = delay
         return outcome if self._keep_details else without_details(outcome)
+
+
+class HoldsRecords(Protocol):
+    """Holds records of a batch back while a service is down; see ``held_records``."""
+
+    @property
+    def is_idle(self) -> bool:
+        """True if there is nothing to do at the end of the batch."""
+        ...
+
+    def defers(self, position: int, error: BaseException) -> bool:
+        """Return whether a record that failed is settled only at the end of the batch."""
+        ...
+
+    def wait(self, unit: Unit, now: float, seconds: float) -> float:
+        """Return the seconds until a unit may start, given those that the policies of admission ask for."""
+        ...
+
+    async def finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
+        """Settle what is held back, until a moment."""
+        ...
 
 
 def _nothing() -> None:

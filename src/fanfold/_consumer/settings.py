@@ -15,6 +15,7 @@ from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._base.backoff import Backoff
+    from fanfold._breakers.breaker import Breaker
     from fanfold._consumer.auto import Auto
     from fanfold._consumer.classify import RejectOn
     from fanfold._consumer.loop_thread import Lifespan
@@ -71,6 +72,9 @@ class Settings(Options):
     process that takes more than its share of the function's memory is replaced in any case."""
     backoff: Backoff | None = None
     """Delay until a failed message is redelivered; None for the queue's visibility timeout."""
+    breaker: Breaker | Sequence[Breaker] | None = None
+    """Stops calling a service that is down, and keeps the messages until it is back: a ``fanfold.Breaker``, or several
+    that count distinct errors; None for none."""
     reject_on: RejectOn | None = None
     """Permanent errors: an exception type, a tuple of types, or a predicate. Their records are rejected."""
     dead_letter_queue_url: str | None = None
@@ -126,6 +130,10 @@ class Settings(Options):
         _check_number(self.starts_per_second, "starts_per_second", "a number greater than 0", above=0)
         _check_number(self.memory_share, "memory_share", "a number greater than 0 and at most 1", above=0, maximum=1)
         self._check_types()
+        if self.breaker is not None:
+            from fanfold._breakers.breaker import breakers_of  # not imported at cold start
+
+            breakers_of(self.breaker)
         if self.lifespan is not None:
             check_opener(self.lifespan, "lifespan")
         if callable(self.reject_on) and is_coroutine_function(self.reject_on):

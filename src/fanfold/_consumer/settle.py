@@ -183,6 +183,8 @@ class Settling:
         """True if rejected messages are sent to a dead-letter queue."""
         self.forwarded: set[int] = set()
         """Positions of rejected records that the dead-letter queue has accepted."""
+        self.copied: dict[int, int] = {}
+        """Delays of the copies that a queue has accepted, by the position of the record that each replaces."""
         self._senders: list[_Sender[Any]] = []
         """Those that are in use."""
         self._stopped = False
@@ -211,6 +213,15 @@ class Settling:
             self._change_visibility,
             _change_bytes,
             "delays could not be set; the messages will be redelivered after their visibility timeout: %s",
+            len,
+        )
+
+    @functools.cached_property
+    def _copies(self) -> _Sender[tuple[int, Record, int]]:
+        return self._sender(
+            self._send_copies,
+            lambda copy: _reject_bytes((copy[0], copy[1], "")),
+            "copies of messages on their last receive could not be sent: %s",
             len,
         )
 
@@ -263,6 +274,10 @@ class Settling:
         """Set a message's visibility timeout to some seconds from now, in the background."""
         self._changes.add((record, seconds))
 
+    def copy(self, position: int, record: Record, seconds: int) -> None:
+        """Send a copy of a message to its queue, after a delay, in the background; then ``copied`` contains it."""
+        self._copies.add((position, record, seconds))
+
     async def finish(self, within_seconds: float | None) -> None:
         """Wait until all messages are settled, no longer than this; leave the others to their visibility timeout."""
         if self.is_idle:
@@ -306,6 +321,19 @@ class Settling:
         for _, record, reason in rejects:
             if (delay := self.delay(record, Rejected(reason))) is not None:
                 self.change_visibility(record, delay)
+
+    async def _send_copies(
+        self, settler: Settler, copies: list[tuple[int, Record, int]]
+    ) -> list[tuple[int, Record, int]]:
+        if (send := getattr(settler, "send_copies", None)) is None:
+            raise ConfigurationError("the settler of this consumer cannot send copies")
+        refused = _by_position(await send([(record, seconds) for _, record, seconds in copies]), len(copies))
+        self.copied.update(
+            (position, seconds) for index, (position, _, seconds) in enumerate(copies) if index not in refused
+        )
+        for index, refusal in refused.items():
+            self._logger.warning("the queue refused a copy of %s: %s", copies[index][1].message_id, refusal.reason)
+        return [copies[index] for index, refusal in refused.items() if not refusal.final]
 
     async def _change_visibility(self, settler: Settler, changes: list[tuple[Record, int]]) -> list[tuple[Record, int]]:
         transient: list[tuple[Record, int]] = []

@@ -169,7 +169,7 @@ class TaskBatch(Batch):
                 if now >= self._yield_at and self._must_yield(now):
                     now = await self._yield()
                 if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
-                    if self._wait_now(task, now) and not await self._may_start(task):
+                    if self._wait_now(task, now, unit) and not await self._may_start(task, unit):
                         self._returned.appendleft(lane[lane.index(unit) :])
                         return None
                     now = clock()
@@ -259,16 +259,16 @@ class TaskBatch(Batch):
             while True:
                 yield self._returned.popleft()
 
-    def _wait_now(self, worker: asyncio.Task[Any], now: float) -> float:
-        """Return 0 if the next record may start now, which counts as its start, and otherwise how long it waits."""
+    def _wait_now(self, worker: asyncio.Task[Any], now: float, unit: Unit) -> float:
+        """Return 0 if the next unit may start now, which counts as its start, and otherwise how long it waits."""
         if self._admission.slots.crowded or (self._admission_lock is not None and self._admission_lock.locked()):
             return math.inf  # unknown: it has to queue up
         self._admitted.add(id(worker))  # not the worker: that would look like a leftover
-        self._first_wait = self._wait_of_start(now)
+        self._first_wait = self._wait_of_start(now, unit)
         return self._first_wait
 
-    async def _may_start(self, worker: asyncio.Task[Any]) -> bool:
-        """Wait until the next record may start, or until no more may, one worker at a time.
+    async def _may_start(self, worker: asyncio.Task[Any], unit: Unit) -> bool:
+        """Wait until the next unit may start, or until no more may, one worker at a time.
 
         Returns:
             False if this worker should end instead: another batch needs its slot, or no more records start.
@@ -280,7 +280,7 @@ class TaskBatch(Batch):
             self._admission_lock = asyncio.Lock()
         async with self._admission_lock:
             while (now := self._deadline.clock()) < self._stops_at and not self._cancelled:
-                seconds, self._first_wait = self._first_wait or self._wait_of_start(now), 0.0
+                seconds, self._first_wait = self._first_wait or self._wait_of_start(now, unit), 0.0
                 if not seconds:
                     break
                 if self._refusal is not None:

@@ -62,6 +62,8 @@ _Report: TypeAlias = tuple[_Worker, _Held, Any, contextvars.Context]
 class ThreadBatch(Batch):
     """A batch whose handlers run on threads. It can start on any thread; see the module."""
 
+    _has_looked = _is_hearing = False  # the latter: True while the event loop is about to read the reports
+
     def __init__(self, *args: Any, need: ThreadNeed, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         assert self._handler.on_thread is not None  # noqa: S101 - otherwise it is a TaskBatch
@@ -71,20 +73,16 @@ class ThreadBatch(Batch):
         self._to_do: deque[Lane] | TenantLanes = deque(self._lanes) if self._tenants is None else self._tenants
         self._workers: set[_Worker] = set()
         """Workers that run, those included whose lane the event loop goes on with."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        """Tasks of the event loop for records whose thread has returned."""
+        self._tasks: set[asyncio.Task[None]] = set()  # of the event loop, for records whose thread has returned
         self._reports: deque[_Report] = deque()
-        self._is_hearing = False
-        """True while the event loop is about to read the reports."""
         self._admission_lock = threading.Lock()
         self._waits: threading.Event | None = None
         """Ends the wait of the worker that waits for its admission."""
         self._started_at = self._looked_at = self._deadline.clock()
         self._look_seconds = FIRST_LOOK_SECONDS
         self._ended = 0
-        """Records that have ended; not exact, because several threads count."""
+        """Records that have ended; several threads count, so it is not exact."""
         self._ended_at_look = 0
-        self._has_looked = False
         self._occupied = 0
         """Slots whose thread still runs a record that was given up."""
 
@@ -170,7 +168,7 @@ class ThreadBatch(Batch):
                     value = context.run(call, records[position])
                 except BaseException as error:  # noqa: BLE001 - every failure is one of this record
                     value = storable(error)
-                if tells_of_ends and not is_awaitable(value) and self._unit_ended(lane[index], now, value):
+                if tells_of_ends and self._has_ended(lane[index], now, value):
                     admission.slots.fill()
                 try:
                     standing = held.pop()
@@ -185,6 +183,9 @@ class ThreadBatch(Batch):
                     outcomes[position] = outcome if keeps else DONE
                 elif not self._report(worker, standing, value, context):
                     return False
+
+    def _has_ended(self, unit: Unit, started_at: float, value: object) -> bool:
+        return (value is None or not is_awaitable(value)) and self._unit_ended(unit, started_at, value)
 
     def _lets_go(self, worker: _Worker) -> bool:
         """Hold no record; return False if the event loop has stored an outcome of the last one meanwhile."""
@@ -219,7 +220,7 @@ class ThreadBatch(Batch):
         worker.is_admitted = True
         with self._admission_lock:
             while (now := self._deadline.clock()) < stops_at and not self._cancelled:
-                if not (seconds := self._wait_of_start(now)):
+                if not (seconds := self._wait_of_start(now, lane[index])):
                     worker.held.append((lane, index, now))  # before others ask how many run
                     return True
                 if self._refusal is not None:

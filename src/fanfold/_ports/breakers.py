@@ -1,4 +1,4 @@
-"""The shared state of breakers: one circuit for each name, and pages of messages that are hidden while it is open."""
+"""The shared state of breakers: one circuit for each name, and pages of messages that are held while it is open."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ PAGE_HANDLES: Final = 500
 """Maximum number of messages in a page: an item of DynamoDB has at most 400 KB."""
 COUNT_SECONDS: Final = 60
 """Interval in which failures of all execution environments are counted together."""
+UNREADABLE: Final = "UnreadableItem"
+"""The error code for an item that another program has written or damaged."""
 
 
 class Circuit(NamedTuple):
@@ -45,11 +47,14 @@ class Circuit(NamedTuple):
     tick_at: float = 0.0
     """When the tick message was last seen; 0 for never."""
     pages: int = 0
-    """Number of pages of hidden messages that were added so far."""
+    """Number of pages of held messages that were added so far."""
     released: int = 0
-    """Number of pages, from the first on, whose messages have been made visible."""
+    """Number of the last page whose messages, like those of all before it, have been made visible; pages count from 1.
+    """
     forced: bool = False
     """True if a person opened it: no probe closes it."""
+    ticker: str = ""
+    """Id of the tick message that was seen last; empty if it is not known."""
 
     @property
     def is_closed(self) -> bool:
@@ -57,13 +62,13 @@ class Circuit(NamedTuple):
         return self.state == CLOSED
 
     @property
-    def has_hidden(self) -> bool:
-        """True if there may be hidden messages to make visible."""
+    def has_held(self) -> bool:
+        """True if there may be held messages to make visible."""
         return self.released < self.pages
 
 
-class Hidden(NamedTuple):
-    """A message that is hidden in its queue while the circuit is open."""
+class Held(NamedTuple):
+    """A message that is held in its queue while the circuit is open."""
 
     queue: str
     """ARN of its queue."""
@@ -98,16 +103,16 @@ class BreakerTable(Protocol):
         """Add failures to those that all environments counted in the current interval; return the circuit after it."""
         ...
 
-    async def add_page(self, name: str, hidden: Sequence[Hidden], expires_at: float) -> Circuit:
-        """Store 1 to ``PAGE_HANDLES`` hidden messages as the next page; return the circuit as it is after that.
+    async def add_page(self, name: str, held: Sequence[Held], expires_at: float) -> Circuit:
+        """Store 1 to ``PAGE_HANDLES`` held messages as the next page; return the circuit as it is after that.
 
         The page is stored before the circuit is read, so that either the caller sees that the circuit was closed, or
         who closes it sees the page.
         """
         ...
 
-    async def page(self, name: str, number: int) -> Sequence[Hidden]:
-        """Return the messages of a page; empty if it does not exist (any more)."""
+    async def page(self, name: str, number: int) -> Sequence[Held]:
+        """Return the messages of a page, by its number from 1; empty if it does not exist (any more)."""
         ...
 
     async def released(self, name: str, number: int) -> None:

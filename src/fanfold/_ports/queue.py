@@ -118,6 +118,18 @@ class Settler(Protocol):
         ...
 
 
+class CopyingSettler(Settler, Protocol):
+    """A settler that can also replace a message of a standard queue by a copy."""
+
+    async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        """Send copies of 1 to 10 messages to their queue, after 0 to 900 integer seconds; return the failed entries.
+
+        Raises:
+            FanfoldError: If the call failed.
+        """
+        ...
+
+
 class Notifier(Protocol):
     """Sends notifications to people."""
 

@@ -8,21 +8,21 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fanfold._base.backoff import DELIVERY, jitter_from
 from fanfold._base.callables import find_layer, is_coroutine_function
+from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import Event, Record
+from fanfold._breakers.simulated import EPOCH, simulated_breakers
 from fanfold._consumer.consumer import Consumer
 from fanfold._consumer.respond import INVOKE
 from fanfold._replay.handler_settings import HandlerSettings
 from fanfold._replay.kept_entries import entries_at
 from fanfold._replay.outage import error_of
+from fanfold.inmemory.breakers import InMemoryBreakers
 from fanfold.observers import BatchCallbacks, Observer
-
-_EPOCH: Final = 1_767_225_600.0
-"""The time at the start of a replay, seconds since 1970: that of the sample events."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class ReplayedHandler:
         self._copies: dict[tuple[int, bool], Consumer[..., Any]] = {}
         self._error = None if settings.outage is None else error_of(settings.outage.error)
         self._now, self._began = 0.0, time.monotonic()
+        self._breakers = InMemoryBreakers()
 
     def __call__(self, event: Any, context: Any, now: float) -> Any:
         """Call the handler at a simulated time: seconds since the start of the replay."""
@@ -71,7 +72,10 @@ class ReplayedHandler:
 
     def clock(self) -> float:
         """Return the simulated time, seconds since 1970."""
-        return _EPOCH + self._now + time.monotonic() - self._began
+        return EPOCH + self._seconds()
+
+    def _seconds(self) -> float:
+        return self._now + time.monotonic() - self._began
 
     def _jitter(self) -> float:
         return random.Random(f"{self._settings.seed} {DELIVERY.get()}").random()  # noqa: S311 - reproducible
@@ -97,6 +101,9 @@ class ReplayedHandler:
             changes["idempotency"] = copy.copy(idempotency)
             changes["idempotency"].open_entries = entries_at(self._settings.entries_url)
             changes["idempotency"].clock = self.clock
+        changes["breaker"] = simulated_breakers(
+            consumer.settings.breaker, self._seconds, configured_max_receives(), self._breakers
+        )
         replayed = consumer.with_settings(**changes)
         if fails:
             replayed = replayed.with_function(_failing(consumer.function, self._error_of_records))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import Event
+from fanfold._breakers.simulated import simulated_breakers
 from fanfold._consumer.respond import INVOKE
 from fanfold.inmemory.queue import InMemoryQueue
 from fanfold.inmemory.settler import InMemorySettler
@@ -21,12 +23,16 @@ class SimulatedHandler:
         handler: A consumer, or another Lambda handler. Not called if the simulator invokes a function elsewhere.
         queue: The queue in which a consumer sets delays.
         dead_letters: The queue to which a consumer sends rejected messages.
+        clock: The simulated clock, for breakers.
     """
 
-    def __init__(self, handler: Any, queue: InMemoryQueue, dead_letters: InMemoryQueue) -> None:
+    def __init__(
+        self, handler: Any, queue: InMemoryQueue, dead_letters: InMemoryQueue, clock: Callable[[], float]
+    ) -> None:
         self._handler = handler
         self._queue = queue
         self._dead_letters = dead_letters
+        self._clock = clock
         self._copies: dict[int, Any] = {}  # by the id of the consumer
 
     def __call__(self, event: Any, context: Any) -> Any:
@@ -54,7 +60,8 @@ class SimulatedHandler:
             INVOKE.reset(token)
 
     def _copy(self, consumer: Any) -> Any:
-        changes: dict[str, Any] = {"settler": InMemorySettler(self._queue, self._dead_letters)}
+        breaker = simulated_breakers(consumer.settings.breaker, self._clock, self._queue.max_receive_count)
+        changes: dict[str, Any] = {"settler": InMemorySettler(self._queue, self._dead_letters), "breaker": breaker}
         if consumer.settings.dead_letter_queue_url is None:
             changes["dead_letter_queue_url"] = DEAD_LETTERS_URL
         return consumer.with_settings(**changes)

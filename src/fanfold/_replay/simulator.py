@@ -154,7 +154,7 @@ class Simulator:
         self._ready: list[tuple[Sequence[ReceivedMessage], dict[str, Any], float]] = []
         if invoke is None and invoke_together is None and not callable(handler):
             raise ConfigurationError(f"a simulator requires a callable handler, not {handler!r}")
-        self._simulated = SimulatedHandler(handler, self.queue, self.dead_letter_queue)
+        self._simulated = SimulatedHandler(handler, self.queue, self.dead_letter_queue, self.clock)
         self._invoke = invoke or invoke_here(self._simulated, function_timeout)
 
     def _open_queues(

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import math
-import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
-from fanfold._base.ordering import group_of
 from fanfold._base.record import Record
-from fanfold._ports.payload_pointers import SIZE_ATTRIBUTES
 from fanfold._ports.queue import Message, QueueCounts, Received, Refusal
 from fanfold.aws.clients import client_of
 from fanfold.aws.fast_calls import call
-from fanfold.aws.faults import is_transient, map_errors
+from fanfold.aws.faults import map_errors
+from fanfold.aws.sqs_entries import (
+    entries_of,
+    entry_of_copy,
+    entry_of_dead_letter,
+    entry_of_message,
+    entry_of_resent,
+    received_of,
+    record_of,
+    refusals_of,
+)
 from fanfold.errors import ConfigurationError
 
 _POLLING: Final[dict[str, Any]] = {
@@ -35,12 +39,6 @@ _SETTLING: Final[dict[str, Any]] = {
 _WAITING: Final = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed")
 _IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
 _ARN_PARTS: Final = 6
-_MAX_ATTRIBUTES: Final = 10
-_NOT_SENDABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that SQS does not accept (API reference of SendMessage, *MessageBody*)."""
-
-T = TypeVar("T")
-S = TypeVar("S")
 
 
 @asynccontextmanager
@@ -63,6 +61,17 @@ async def open_settler(dead_letter_queue_url: str, **client: Any) -> AsyncIterat
     """
     async with client_of("sqs", "SQS", _SETTLING, **client) as sqs:
         yield SqsQueue(sqs, dead_letter_queue_url=dead_letter_queue_url)
+
+
+@asynccontextmanager
+async def open_sender(url: str) -> AsyncIterator[SqsQueue]:
+    """Yield a queue that messages are sent to; credentials, region and endpoint are the SDK's usual ones.
+
+    Raises:
+        ConfigurationError: If no region is set.
+    """
+    async with client_of("sqs", "SQS", _SETTLING) as sqs:
+        yield SqsQueue(sqs, url)
 
 
 async def open_queue(client: Any, url: str, *, dead_letter_queue_url: str = "") -> SqsQueue:
@@ -127,16 +136,17 @@ class SqsQueue:
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send 1 to 10 messages; return the refused entries."""
-        entries, unsendable = _entries(messages, functools.partial(_entry, fifo=self.fifo))
+        entries, unsendable = entries_of(messages, functools.partial(entry_of_message, fifo=self.fifo))
         if unsendable and not entries:
             return unsendable
         response = await self._call("send_message_batch", f"queue {self.url}", QueueUrl=self.url, Entries=entries)
-        return [*unsendable, *_refusals(response)]
+        return [*unsendable, *refusals_of(response)]
 
     async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
         """Receive up to ``max_messages`` messages, waiting up to ``wait_seconds``, rounded up, for the first."""
         return [
-            _received(message) for message in await self._receive(max_messages, wait_seconds, "ApproximateReceiveCount")
+            received_of(message)
+            for message in await self._receive(max_messages, wait_seconds, "ApproximateReceiveCount")
         ]
 
     async def receive_records(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[dict[str, Any]]:
@@ -165,36 +175,29 @@ class SqsQueue:
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
         """Delete 1 to 10 messages by their receipt handles; return the refused entries."""
         entries = [{"Id": str(position), "ReceiptHandle": handle} for position, handle in enumerate(receipt_handles)]
-        return _refusals(
+        return refusals_of(
             await self._call("delete_message_batch", f"queue {self.url}", QueueUrl=self.url, Entries=entries)
         )
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Set the visibility timeouts of 1 to 10 messages, in whole seconds from now; return the refused entries."""
-        entries, refusals = _entries(changes, self._visibility_entry)
+        entries, refusals = entries_of(changes, self._visibility_entry)
         for url in dict.fromkeys(url for url, _ in entries):
             of_queue = [entry for entry_url, entry in entries if entry_url == url]
             response = await self._call(
                 "change_message_visibility_batch", f"queue {url}", QueueUrl=url, Entries=of_queue
             )
-            refusals += _refusals(response)
+            refusals += refusals_of(response)
         return refusals
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send 1 to 10 messages with their reasons to the dead-letter queue; return the refused entries."""
         url = self.dead_letter_queue_url
-        entries, unsendable = _entries(rejects, functools.partial(_dead_letter, fifo=url.endswith(".fifo")))
+        entries, unsendable = entries_of(rejects, functools.partial(entry_of_dead_letter, fifo=url.endswith(".fifo")))
         if unsendable and not entries:
             return unsendable
         response = await self._call("send_message_batch", f"dead-letter queue {url}", QueueUrl=url, Entries=entries)
-        accepted = {sent["Id"] for sent in response.get("Successful", [])}
-        refusals = {str(refusal.position): refusal for refusal in _refusals(response)}
-        # Fail closed: an entry is accepted only if SQS lists it.
-        refused = [entry["Id"] for entry in entries if entry["Id"] not in accepted]
-        missing = [
-            Refusal(int(name), "missing in the response", final=False) for name in refused if name not in refusals
-        ]
-        return [*unsendable, *(refusals[name] for name in refused if name in refusals), *missing]
+        return [*unsendable, *_not_accepted(response, entries)]
 
     async def resend(self, records: Sequence[Record]) -> Sequence[str | Refusal]:
         """Send 1 to 10 received messages to this queue; return the new id of each, or why it was not accepted.
@@ -203,17 +206,26 @@ class SqsQueue:
         is derived from the message id: with the one that it had, SQS would accept and drop a message that was first
         sent less than five minutes ago. A repeat within five minutes is dropped.
         """
-        entries, refusals = _entries(records, functools.partial(_resent, fifo=self.fifo))
+        entries, refusals = entries_of(records, functools.partial(entry_of_resent, fifo=self.fifo))
         response: Mapping[str, Any] = {}
         if entries:
             response = await self._call("send_message_batch", f"queue {self.url}", QueueUrl=self.url, Entries=entries)
         accepted = {int(sent["Id"]): str(sent["MessageId"]) for sent in response.get("Successful", [])}
-        refused = {refusal.position: refusal for refusal in [*refusals, *_refusals(response)]}
+        refused = {refusal.position: refusal for refusal in [*refusals, *refusals_of(response)]}
         # Fail closed, as above.
         return [
             accepted.get(position) or refused.get(position) or Refusal(position, "missing in the response", final=False)
             for position in range(len(records))
         ]
+
+    async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        """Send copies of 1 to 10 messages of a standard queue to it, after seconds; return the refused entries."""
+        url = self.url or self._queue_url(copies[0][0])
+        entries, refusals = entries_of(copies, entry_of_copy)
+        if not entries:
+            return refusals
+        response = await self._call("send_message_batch", f"queue {url}", QueueUrl=url, Entries=entries)
+        return [*refusals, *_not_accepted(response, entries)]
 
     async def count(self) -> int:
         """Return the approximate number of messages in the queue, including those in flight and delayed."""
@@ -250,144 +262,10 @@ class SqsQueue:
         return f"{self._client.meta.endpoint_url.rstrip('/')}/{parts[4]}/{parts[5]}"
 
 
-def record_of(message: Mapping[str, Any], queue_arn: str, region: str) -> dict[str, Any]:
-    """Convert a message from the format of ReceiveMessage to that of a Lambda event."""
-    attributes = message.get("MessageAttributes", {})
-    record = {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message.get("Body", ""),
-        "attributes": dict(message.get("Attributes", {})),
-        "messageAttributes": {name: _attribute_of_record(value) for name, value in attributes.items()},
-        "md5OfBody": message.get("MD5OfBody", ""),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": queue_arn,
-        "awsRegion": region,
-    }
-    if "MD5OfMessageAttributes" in message:
-        record["md5OfMessageAttributes"] = message["MD5OfMessageAttributes"]
-    return record
-
-
-def _attribute_of_record(attribute: Mapping[str, Any]) -> dict[str, Any]:
-    converted: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": attribute["DataType"]}
-    if "StringValue" in attribute:
-        converted["stringValue"] = attribute["StringValue"]
-    if "BinaryValue" in attribute:
-        converted["binaryValue"] = base64.b64encode(attribute["BinaryValue"]).decode()
-    return converted
-
-
-def _attribute_to_send(attribute: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a message attribute from the format of a Lambda event to that of SendMessage."""
-    sent: dict[str, Any] = {"DataType": attribute["dataType"]}
-    if attribute.get("stringValue") is not None:
-        sent["StringValue"] = attribute["stringValue"]
-    if attribute.get("binaryValue") is not None:
-        sent["BinaryValue"] = base64.b64decode(attribute["binaryValue"])
-    return sent
-
-
-def _entries(items: Sequence[T], build: Callable[[T, int], S]) -> tuple[list[S], list[Refusal]]:
-    """Build the entry of each item; refuse an item whose entry cannot be built, without affecting the others."""
-    entries: list[S] = []
-    refusals: list[Refusal] = []
-    for position, item in enumerate(items):
-        try:
-            entries.append(build(item, position))
-        except (ConfigurationError, LookupError, TypeError, ValueError, AttributeError) as error:
-            refusals.append(Refusal(position, f"cannot be sent: {type(error).__name__}: {error}", final=True))
-    return entries, refusals
-
-
-def _sendable(text: str) -> str:
-    """Return the text unchanged if SQS accepts it.
-
-    Raises:
-        ValueError: If SendMessage does not allow one of its characters, such as a lone surrogate.
-    """
-    if match := _NOT_SENDABLE.search(text):
-        raise ValueError(f"SQS does not accept the character {match[0]!r} at index {match.start()}")
-    return text
-
-
-def _entry(message: Message, position: int, *, fifo: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {"Id": str(position), "MessageBody": _sendable(message.body)}
-    if fifo:
-        digest = hashlib.sha256(message.body.encode()).hexdigest()
-        entry["MessageGroupId"] = message.group_id or digest
-        entry["MessageDeduplicationId"] = message.deduplication_id or digest
-    if message.attributes:
-        entry["MessageAttributes"] = {
-            name: {"DataType": "Number" if name in SIZE_ATTRIBUTES else "String", "StringValue": value}
-            for name, value in message.attributes.items()
-        }
-    if message.delay_seconds:
-        entry["DelaySeconds"] = message.delay_seconds
-    return entry
-
-
-def _dead_letter(reject: tuple[Record, str], position: int, *, fifo: bool) -> dict[str, Any]:
-    record, reason = reject
-    originals = dict(record.message_attributes)
-    originals.pop(ATTRIBUTE, None)
-    direct = dict(list(originals.items())[: _MAX_ATTRIBUTES - 1])
-    overflow = {name: value for name, value in originals.items() if name not in direct}
-    entry: dict[str, Any] = {
-        "Id": str(position),
-        "MessageBody": _sendable(record.body),
-        "MessageAttributes": {
-            **{name: _attribute_to_send(value) for name, value in direct.items()},
-            ATTRIBUTE: {"DataType": "String", "StringValue": reason_attribute(record, reason, overflow)},
-        },
-        **_group_and_trace(record),
-    }
-    if fifo:
-        entry["MessageGroupId"] = group_of(record) or record.message_id
-        entry["MessageDeduplicationId"] = record.message_id
-    return entry
-
-
-def _resent(record: Record, position: int, *, fifo: bool) -> dict[str, Any]:
-    attributes = {name: _attribute_to_send(value) for name, value in record.message_attributes.items()}
-    entry: dict[str, Any] = {"Id": str(position), "MessageBody": _sendable(record.body)}
-    if attributes:
-        entry["MessageAttributes"] = attributes
-    if fifo:
-        entry["MessageDeduplicationId"] = f"redrive-{record.message_id}"
-    return {**entry, **_group_and_trace(record)}
-
-
-def _group_and_trace(record: Record) -> dict[str, Any]:
-    """Return the system attributes of a received message that a sender can set."""
-    kept: dict[str, Any] = {}
-    if group := group_of(record):  # on a standard queue: the tenant, for fair queues
-        kept["MessageGroupId"] = group
-    if trace := record.attributes.get("AWSTraceHeader"):
-        kept["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}
-    return kept
-
-
-def _received(message: Mapping[str, Any]) -> Received:
-    return Received(
-        message_id=message["MessageId"],
-        receipt_handle=message["ReceiptHandle"],
-        body=message["Body"],
-        receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-        attributes={
-            name: attribute["StringValue"]
-            for name, attribute in message.get("MessageAttributes", {}).items()
-            if "StringValue" in attribute
-        },
-    )
-
-
-def _refusals(response: Mapping[str, Any]) -> Sequence[Refusal]:
-    return [
-        Refusal(
-            int(failed["Id"]),
-            f"{failed['Code']}: {failed.get('Message', '')}",
-            final=bool(failed["SenderFault"]) and not is_transient(failed["Code"]),
-        )
-        for failed in response.get("Failed", [])
-    ]
+def _not_accepted(response: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Sequence[Refusal]:
+    """Return the refusals of a call. Fail closed: an entry is accepted only if SQS lists it."""
+    accepted = {sent["Id"] for sent in response.get("Successful", [])}
+    refusals = {str(refusal.position): refusal for refusal in refusals_of(response)}
+    refused = [entry["Id"] for entry in entries if entry["Id"] not in accepted]
+    missing = [Refusal(int(name), "missing in the response", final=False) for name in refused if name not in refusals]
+    return [*(refusals[name] for name in refused if name in refusals), *missing]

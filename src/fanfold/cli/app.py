@@ -49,6 +49,9 @@ COMMANDS: Final = {
         "Commands: handlers", "worker:worker", 'fanfold worker --queue-url "$QUEUE_URL" --handler app:handler'
     ),
     "capture": Entry("Commands: handlers", "capture:capture", 'fanfold capture --queue-url "$DEAD_LETTER_QUEUE_URL"'),
+    "breaker status": Entry("Commands: handlers", "breaker:status", "fanfold breaker status payments"),
+    "breaker open": Entry("Commands: handlers", "breaker:open_breaker", "fanfold breaker open payments"),
+    "breaker close": Entry("Commands: handlers", "breaker:close_breaker", "fanfold breaker close payments"),
     "check": Entry("Commands: handlers", "check:check", "fanfold check template.yaml"),
     "run": Entry("Commands: jobs", "run:run", "fanfold run app:job --params '{\"count\": 3}' --dry-run"),
     "env": Entry("Commands: jobs", "env:env", "fanfold env fanfold-dev"),

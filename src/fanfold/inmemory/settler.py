@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 
 from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
+from fanfold._base.message_copy import attributes_of_copy
 from fanfold._base.record import Record
 from fanfold._ports.queue import Refusal
 from fanfold.inmemory.queue import InMemoryQueue
@@ -28,6 +30,15 @@ class InMemorySettler:
         return [
             Refusal(position, reason, final=True) for position, is_accepted in enumerate(accepted) if not is_accepted
         ]
+
+    async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        """Send copies of messages to their queue, after a delay."""
+        for record, seconds in copies:
+            sent = {name: value for name, value in record.attributes.items() if name != "ApproximateReceiveCount"}
+            copy = {**record.raw, "attributes": sent, "messageAttributes": attributes_of_copy(record)}
+            copy["messageId"] = str(uuid.uuid4())
+            self._queue.put(copy, delay_seconds=seconds)
+        return []
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages with their reasons to the dead-letter queue; refuse all if there is none."""

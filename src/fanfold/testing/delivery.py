@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fanfold._base.callables import is_coroutine_function
+from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.outcome import DONE, BatchResponse, BatchResult, Failed, Outcome, acknowledges
 from fanfold._base.record import Event, Record, records_from_event
 from fanfold._base.sample_events import make_context, make_event
+from fanfold._breakers.simulated import simulated_breakers
 from fanfold._consumer.consumer import Consumer
 from fanfold._consumer.respond import INVOKE
 from fanfold._ports.queue import Refusal, Settler
@@ -29,8 +32,8 @@ def deliver(
     response states.
 
     The call uses a separate event loop and lifespan, and ends both. Consumers call no queue and no table: delays and
-    dead letters count as accepted, unless the consumer has a custom settler; idempotency entries exist in memory for
-    this call only, unless ``Idempotency`` has a custom store.
+    dead letters count as accepted, unless the consumer has a custom settler; idempotency entries and the
+    state of breakers exist in memory for this call only, unless ``Idempotency`` has a custom store.
 
     Args:
         handler: The consumer, or a Lambda handler.
@@ -69,6 +72,7 @@ def _invoke(consumer: Consumer[..., Any], event: Event, context: Any) -> BatchRe
     """Invoke a copy of a consumer that calls no queue and no table."""
     idempotency = consumer.settings.idempotency
     copy = consumer.with_settings(
+        breaker=simulated_breakers(consumer.settings.breaker, time.monotonic, configured_max_receives()),
         settler=consumer.settings.settler or _open_accepting_settler,
         idempotency=None if idempotency is None else idempotency.with_entries(_open_entries),
     )

@@ -1,11 +1,13 @@
 """A commit stage: a message is acknowledged only after it is committed."""
 
 import asyncio
+import time
 
 import pytest
 
 import fanfold
 from batches import ids
+from fanfold._base.deadline import Deadline
 from fanfold.errors import CommitError
 from fanfold.testing import deliver, make_event
 from simple_handlers import raises
@@ -98,6 +100,28 @@ def test_a_commit_may_return_any_collection_of_positions(positions):
 
     handler = fanfold.consumer(commit=commit)(lambda body: None)
     assert ids(deliver(handler, 1, 2).response) == []
+
+
+async def test_a_record_that_ends_in_the_margin_is_committed_and_the_response_does_not_wait_longer(monkeypatch):
+    """Records that ended before the margin are committed first; then no handler is cancelled."""
+    committing, commits = asyncio.Event(), []
+
+    async def commit(done, shared) -> set[int]:
+        committing.set()
+        commits.append([record.body for record, _ in done])
+        return set(range(len(done)))
+
+    @fanfold.consumer(commit=commit, concurrency=2)
+    async def handler(number: int) -> None:
+        if number == 2:
+            await committing.wait()
+
+    deadline = Deadline(time.monotonic() + 60.1, 60)  # the margin begins in 0.1 s
+    monkeypatch.setattr("fanfold._consumer.consumer.deadline_of", lambda context, margin: deadline)
+    result = await handler.process(make_event(1, 2))
+    assert deadline.remaining() > deadline.margin / 2
+    assert ids(result.response) == []
+    assert commits == [["1"], ["2"]]
 
 
 async def test_a_batch_that_is_cancelled_while_it_commits_ends():

@@ -22,6 +22,10 @@ async def no_payloads() -> Any:
     raise AssertionError
 
 
+def opens_nothing(_resource: object, _adapter: object) -> Any:
+    raise AssertionError
+
+
 @dataclass
 class AnsweredBatch:
     """A batch with abandoned handlers, after its response."""
@@ -137,7 +141,9 @@ def test_the_settler_is_kept_from_one_batch_to_the_next():
 
 async def test_each_abandoned_handler_is_counted_once_over_all_batches():
     """A ``def`` handler that was just abandoned counts as a worker and as a thread."""
-    environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
+    environment = ExecutionEnvironment(
+        None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads, opens_nothing
+    )
     for batch in (AnsweredBatch(2), AnsweredBatch(0), AnsweredBatch(3)):
         environment.track(batch)
     environment.threads.left.update(range(4))
@@ -148,7 +154,9 @@ async def test_each_abandoned_handler_is_counted_once_over_all_batches():
 
 async def test_batches_without_abandoned_handlers_are_removed():
     """Otherwise they would be kept for the life of the execution environment."""
-    environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
+    environment = ExecutionEnvironment(
+        None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads, opens_nothing
+    )
     batches = [AnsweredBatch(1) for _ in range(3)]
     for batch in batches:
         environment.track(batch)

@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import fanfold
 from batches import fifo_event, ids, kinds
 from fanfold import Done, Failed, NotStarted, Reject, Rejected, Retry, Retrying
+from fanfold._consumer import thread_batch
 from fanfold._consumer.thread_need import ThreadNeed
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import make_context, make_event
@@ -270,6 +272,23 @@ def test_a_flood_of_failures_keeps_few_of_them_alive():
     assert len(ids(handler(make_event(*range(2_000)), make_context(300)))) == 2_000
     handler.close()
     assert most[0] < 200
+
+
+async def test_a_thread_waits_while_the_event_loop_has_64_failures_to_read(monkeypatch):
+    """It goes on when the event loop has read them."""
+    calls, waits = [], threading.Event()
+    monkeypatch.setattr(thread_batch, "time", SimpleNamespace(sleep=lambda _seconds: waits.set()))
+
+    @fanfold.consumer(concurrency=1)
+    def handler(number) -> None:
+        calls.append(number)
+        raise ValueError
+
+    batch = asyncio.ensure_future(handler.process(make_event(*range(100))))
+    await asyncio.sleep(0)
+    assert waits.wait(60)  # this blocks the event loop
+    assert len(calls) == 65
+    assert kinds(await batch) == [Failed] * 100
 
 
 # --- Isolation.

@@ -183,18 +183,21 @@ async def test_a_batch_that_is_cancelled_from_outside_ends():
 
 async def test_a_thread_that_waits_for_its_start_ends_when_the_batch_is_cancelled():
     """Otherwise it would wait for a quarter of an hour."""
-    started = threading.Event()
 
     @fanfold.consumer(concurrency=2, starts_per_second=0.001)
-    def handler(number) -> None:
-        started.set()
+    def handler(number) -> None: ...
 
-    batch = asyncio.ensure_future(handler.process(make_event(1, 2, 3)))
-    while not started.is_set():  # noqa: ASYNC110 - a thread sets the event
-        await asyncio.sleep(0.001)
-    batch.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await batch
+    async with handler.session() as process:
+        batch = asyncio.ensure_future(process(make_event(1, 2, 3)))
+        await asyncio.sleep(0)
+        (threads,) = process._running
+        while threads._waits is None:  # noqa: ASYNC110 - a thread waits
+            await asyncio.sleep(0.001)
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+        while not threads.has_ended:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("memory_share", [None, 0.9])

@@ -131,7 +131,7 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
         records_from_event(make_event(records=records)),
         HandlerCall(call, takes_list=False),
         Settings(),
-        ExecutionEnvironment(None, Threads(), unopened, unopened, unopened),
+        ExecutionEnvironment(None, Threads(), unopened, unopened, unopened, unopened),
         concurrency=10,
         deadline=Deadline(ends_at=FITS + 5, margin=5, clock=clock),
         admission=Admission(),

@@ -10,6 +10,7 @@ import pytest
 
 from drawn_runs import DrawnRun, details_of
 from fanfold._jobs.run_details import RunDetails, Spread
+from fanfold._ports.queue import QueueCounts
 from fanfold._ports.run import Attempt, FailedBatch, RunState, Unreadable
 from fanfold._report.failures import MAX_GROUPS
 from fanfold._report.page import RunPage, main_part, page
@@ -130,6 +131,14 @@ async def test_while_the_run_is_in_progress_the_page_shows_what_fails_now():
     assert "After the run has ended, retry these segments: fanfold redrive r-1 --only 3" in text
     assert "1 failing, 1 failed permanently. About" in text
     assert "the run is in progress" in text
+
+
+@pytest.mark.parametrize(("queue", "tiles"), [(QueueCounts(4, 1_200), ["1,200"]), (None, [])])
+async def test_the_page_shows_how_many_messages_are_in_flight_if_that_is_known(queue: QueueCounts | None, tiles):
+    """The work queue is read while the run is in progress."""
+    source = RunPage(await details_of(DrawnRun(20, state=RunState.RUNNING)), queue=queue)
+    text = " ".join(checked(page(source)).text.split())
+    assert re.findall(r"messages in flight *([\d,]+)", text) == tiles
 
 
 async def test_every_text_of_the_user_is_escaped_and_secrets_are_masked():

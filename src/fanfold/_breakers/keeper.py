@@ -1,0 +1,375 @@
+"""The reading and writing of one breaker in one execution environment, on the consumer's event loop.
+
+One task does it, a step at a time, so the calls of an execution environment never compete with each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from fanfold._base import aws_limits
+from fanfold._base.log import logger
+from fanfold._base.record import Record
+from fanfold._breakers.breaker_state import BreakerState, Work
+from fanfold._breakers.shared_table import SharedTable
+from fanfold._breakers.transitions import (
+    claimed,
+    closed,
+    given_back,
+    may_probe,
+    may_release,
+    opened,
+    probe_interval,
+    released_by,
+    reopened,
+)
+from fanfold._ports.breakers import OPEN, PAGE_HANDLES, Circuit, Held
+from fanfold.errors import FanfoldError
+
+if TYPE_CHECKING:
+    from fanfold._ports.queue import Settler
+
+OpenSettler: TypeAlias = Callable[[], Awaitable["Settler"]]
+SendTick: TypeAlias = Callable[[str], Awaitable[object]]
+"""Sends the tick message of a breaker, given its name."""
+RunBlocking: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a function on a worker thread."""
+
+LEASE_SECONDS: Final = 60.0
+"""Time after which another execution environment may probe, if this one was ended in a probe."""
+PROBE_SECONDS: Final = 10.0
+"""Longest time of a probe function."""
+TICK_LOST_SECONDS: Final = 900.0
+"""Time without a tick after which another tick message is sent: three of its longest intervals."""
+_ATTEMPTS: Final = 5
+_RELEASE_PAGES: Final = 10
+"""Pages that are made visible together."""
+_RELEASE_CALLS: Final = 5
+"""Concurrent calls that make messages visible."""
+_RELEASE_SECONDS: Final = 5.0
+"""Seconds until the next tick, if there are still held messages."""
+_RETENTION: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS
+_LEAST_TICK_SECONDS: Final = 1.0
+_FEWEST_RECEIVES: Final = 2
+"""Receives that a message must have left to become the probe of a tick."""
+_PROBE_PAGES: Final = 10
+"""Pages in which a tick looks for a message that can be the probe."""
+
+
+class Keeper:
+    """Keeps the state of a breaker in its table.
+
+    Args:
+        state: What this execution environment knows.
+        table: The table.
+        open_settler: Opens what makes messages visible.
+        loop: The consumer's event loop.
+        run_blocking: Runs a ``def`` probe on a thread.
+        send_tick: Sends the tick message; None without a queue for it.
+        is_of_blocks: Whether only ``with`` blocks use it; otherwise admission asks it before each record.
+    """
+
+    def __init__(
+        self,
+        state: BreakerState,
+        table: SharedTable,
+        open_settler: OpenSettler,
+        loop: asyncio.AbstractEventLoop,
+        run_blocking: RunBlocking,
+        send_tick: SendTick | None = None,
+        *,
+        is_of_blocks: bool = False,
+    ) -> None:
+        self.state = state
+        self.is_of_blocks: bool = is_of_blocks
+        """True if only ``with`` blocks use it."""
+        self._breaker = state.breaker
+        self._table = table
+        self._open_settler = open_settler
+        self._loop = loop
+        self._run_blocking = run_blocking
+        self._send_tick = send_tick
+        self._stored = Circuit()
+        """The circuit as it was last read or written; ``state.circuit`` may be ahead of it."""
+        self._task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        state.wakes = self._wake
+
+    @property
+    def is_idle(self) -> bool:
+        """True if nothing has to be read, written, or made visible."""
+        releases = self.state.circuit.is_closed and self._table.holds_alone
+        return self.state.is_idle and not releases and (self._task is None or self._task.done())
+
+    @property
+    def age(self) -> float:
+        """Seconds since the outage began."""
+        return max(0.0, self._now() - self.state.circuit.since)
+
+    @property
+    def is_alone(self) -> bool:
+        """True while this execution environment decides alone, because there is no table that can be used."""
+        return self._table.is_alone
+
+    def _now(self) -> float:
+        return self._breaker.clock()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        if self.state.has_work and (self._task is None or self._task.done()):
+            self._task = self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        async with self._lock:
+            while self.state.has_work:
+                work = self.state.take_work()
+                try:
+                    with self._safely():
+                        await self._do(work)
+                finally:
+                    if work.reads:
+                        self.state.has_read()
+
+    @contextlib.contextmanager
+    def _safely(self) -> Iterator[None]:
+        """Log an error in the code of the breaker, and go on as without it."""
+        try:
+            yield
+        except Exception:
+            logger.exception("breaker %r failed; messages are processed as without it", self._breaker.name)
+            self.state.forget()
+
+    async def _do(self, work: Work) -> None:
+        if work.opens:
+            await self._open()
+        elif work.failures:
+            self._adopt(await self._table.count_failures(work.failures, self.state.circuit))
+        if work.is_back is not None:
+            await self._conclude(is_back=work.is_back)
+        if work.reads:
+            await self._read()
+
+    def _adopt(self, circuit: Circuit) -> None:
+        self._stored = circuit
+        self.state.adopt(circuit)
+
+    async def _change(self, decide: Callable[[Circuit], Circuit | None], attempts: int = _ATTEMPTS) -> bool:
+        """Write what ``decide`` returns for the stored circuit, unless that is None; read again if it has changed."""
+        circuit, has_changed = self._stored, False
+        for attempt in range(attempts):
+            if (after := decide(circuit)) is None:
+                break
+            if has_changed := await self._table.change(circuit, after):
+                circuit = after._replace(version=circuit.version + 1)
+                break
+            if attempt < attempts - 1:
+                circuit = await self._table.read(self.state.circuit)
+        self._adopt(circuit)
+        return has_changed
+
+    # --- The life of an outage.
+
+    async def _open(self) -> None:
+        tick_at = await self._tick_sent()
+        now, every = self._now(), self._breaker.probe_every
+        await self._change(
+            lambda circuit: (
+                opened(circuit, now, probe_every=every)._replace(tick_at=tick_at) if circuit.is_closed else None
+            )
+        )
+
+    async def _tick_sent(self) -> float:
+        """Send the tick message before the circuit is opened: a tick without an outage is harmless."""
+        if self._send_tick is None:
+            return 0.0
+        try:
+            await self._send_tick(self._breaker.name)
+        except FanfoldError as error:
+            logger.warning("breaker %r: the tick message could not be sent: %s", self._breaker.name, error)
+            return 0.0
+        return self._now()
+
+    async def _read(self, *, claims: bool = True) -> None:
+        known = self.state.circuit
+        circuit = self._stored = await self._table.read(known)
+        if not known.is_closed and circuit.is_closed and circuit.closed_at < known.opened_at:
+            await self._open()  # it was opened while the table could not be used
+        else:
+            self._adopt(circuit)
+        now, owner = self._now(), self.state.owner
+        if self._stored.is_closed:
+            if may_release(self._stored, now, owner):
+                await self._change(lambda circuit: released_by(circuit, now, owner), attempts=1)
+            return
+        if claims and may_probe(self._stored, now):
+            is_mine = await self._change(lambda circuit: claimed(circuit, now, owner, LEASE_SECONDS), attempts=1)
+            if is_mine and self._breaker.probe is not None:
+                await self._conclude(is_back=await self._probe_succeeds())
+        if self._send_tick is not None and now - self._stored.tick_at > TICK_LOST_SECONDS and self.state.is_open:
+            tick_at = await self._tick_sent()
+            await self._change(lambda circuit: circuit._replace(tick_at=tick_at), attempts=1)
+
+    async def _probe_succeeds(self) -> bool:
+        probe = self._breaker.probe
+        assert probe is not None  # noqa: S101 - called only with one
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                if inspect.iscoroutinefunction(probe):
+                    await probe()
+                elif inspect.isawaitable(result := await self._run_blocking(probe)):
+                    await result
+        except TimeoutError:
+            logger.warning("breaker %r: its probe did not end within %.0f s", self._breaker.name, PROBE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - the service is still down
+            logger.info("breaker %r: its probe failed: %r", self._breaker.name, error)
+        else:
+            return True
+        return False
+
+    async def _conclude(self, *, is_back: bool) -> None:
+        now, owner, every = self._now(), self.state.owner, self._breaker.probe_every
+
+        def decide(circuit: Circuit) -> Circuit | None:
+            if circuit.is_closed or circuit.forced:
+                return None
+            if is_back:
+                return closed(circuit, now, owner)
+            return reopened(circuit, now, probe_every=every) if circuit.owner == owner else None
+
+        if await self._change(decide) and is_back:
+            self._adopt(await self._table.read(self.state.circuit))  # the pages that there are by now
+
+    # --- At the end of a batch.
+
+    async def finish(self, within_seconds: float | None) -> None:
+        """End what has begun, within a time, and give back a probe that showed nothing."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                while self._task is not None and not self._task.done():
+                    await asyncio.wait({self._task})
+                async with self._lock:
+                    with self._safely():
+                        if self.state.is_probing:
+                            await self._change(self._given_back)
+
+    async def release(self, within_seconds: float | None) -> None:
+        """Make held messages visible, within a time, if the circuit is closed; another batch continues."""
+        if self.state.is_open or not (self.state.circuit.has_held or self._table.holds_alone):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds), self._lock:
+                with self._safely():
+                    await self._release()
+
+    def _given_back(self, circuit: Circuit) -> Circuit | None:
+        return given_back(circuit) if circuit.owner == self.state.owner and not circuit.is_closed else None
+
+    async def hold(self, held: Sequence[Held]) -> None:
+        """Store messages that were held; make them visible if the circuit was closed in the meantime."""
+        expires_at = self._now() + self._breaker.outage_budget + _RETENTION
+        async with self._lock:
+            with self._safely():
+                for page in _pages(held):
+                    self._adopt(await self._table.add_page(page, expires_at, self.state.circuit))
+                if self._stored.is_closed:
+                    await self._make_visible(held)
+
+    async def _release(self) -> None:
+        """Make the messages of all pages visible, as long as this execution environment has the right to."""
+        await self._make_visible(await self._table.take_alone() if self._stored.is_closed else ())
+        while may_release(self._stored, self._now(), self.state.owner):
+            first, last = self._stored.released + 1, min(self._stored.released + _RELEASE_PAGES, self._stored.pages)
+            reads = (self._table.page(number, self._stored) for number in range(first, last + 1))
+            pages = await asyncio.gather(*reads)
+            await self._make_visible([message for page in pages for message in page])
+            await asyncio.gather(*(self._table.released(number, self._stored) for number in range(first, last + 1)))
+            self._adopt(self._stored._replace(released=last))
+
+    async def _make_visible(self, held: Iterable[Held]) -> int:
+        """Make messages visible; return how many were held until now."""
+        now = self._now()
+        changes = [(_record(message), 0) for message in held if message.until > now]
+        if not changes:
+            return 0
+        settler = await self._open_settler()
+        size = aws_limits.SQS_BATCH_ENTRIES
+        accepted = len(changes)
+        calls = [changes[first : first + size] for first in range(0, len(changes), size)]
+        for first in range(0, len(calls), _RELEASE_CALLS):
+            some = calls[first : first + _RELEASE_CALLS]
+            results = await asyncio.gather(*map(settler.change_visibility, some), return_exceptions=True)
+            for call, result in zip(some, results, strict=True):
+                if isinstance(result, BaseException):
+                    logger.warning("breaker %r: messages could not be made visible: %s", self._breaker.name, result)
+                    accepted -= len(call)
+                else:
+                    accepted -= len(result)  # received, deleted or visible in the meantime
+        return accepted
+
+    # --- The tick.
+
+    async def tick(self, ticker: str) -> float | None:
+        """Handle a tick message: probe if it is time, and make messages visible.
+
+        Args:
+            ticker: Id of the message.
+
+        Returns:
+            Seconds until the next tick; None if this message is not needed any more.
+        """
+        async with self._lock:
+            await self._read(claims=self._breaker.probe is not None)
+            if self._stored.is_closed:
+                await self._release()
+                return _RELEASE_SECONDS if self._stored.has_held else None
+            now = self._now()
+            interval = probe_interval(now - self._stored.since, self._breaker.probe_every)
+            if self._stored.ticker not in {"", ticker} and now - self._stored.tick_at < interval / 2:
+                return None  # another tick message does the same
+            is_due = self._stored.state == OPEN and may_probe(self._stored, now)
+            if is_due:
+                await self._release_probe()
+            await self._change(lambda circuit: circuit._replace(tick_at=now, ticker=ticker), attempts=1)
+            due = self._stored.probe_due if self._stored.state == OPEN else self._stored.lease_until
+            return interval if is_due else max(_LEAST_TICK_SECONDS, due - now)
+
+    async def _release_probe(self) -> None:
+        """Make one held message visible, which becomes the probe: of those with the most receives left."""
+        circuit, now = self._stored, self._now()
+        fewest = 1 if self._breaker.last == "copy" else _FEWEST_RECEIVES
+        newest = range(circuit.pages, max(circuit.released, circuit.pages - _PROBE_PAGES), -1)
+        oldest = range(circuit.released + 1, min(circuit.pages - _PROBE_PAGES, circuit.released + _PROBE_PAGES) + 1)
+        for numbers in (newest, oldest):
+            pages = [await self._table.page(number, circuit) for number in numbers]
+            # A message with one receive left would use up its last receive.
+            able = [
+                message for page in pages for message in page if message.until > now and message.receives_left >= fewest
+            ]
+            able.sort(key=lambda message: -message.receives_left)
+            for message in able[:_PROBE_PAGES]:
+                if await self._make_visible([message]):
+                    return
+
+
+def _pages(held: Sequence[Held]) -> Iterable[Sequence[Held]]:
+    return (held[first : first + PAGE_HANDLES] for first in range(0, len(held), PAGE_HANDLES))
+
+
+def _record(message: Held) -> Record:
+    """Return a held message as far as a settler needs it to make it visible."""
+    return Record(
+        {
+            "messageId": message.handle[:100],
+            "receiptHandle": message.handle,
+            "body": "",
+            "eventSource": "aws:sqs",
+            "eventSourceARN": message.queue,
+        }
+    )

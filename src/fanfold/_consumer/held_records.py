@@ -1,0 +1,207 @@
+"""The messages of one batch that a breaker holds back: held in their queue, so that their receives last."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+from fanfold._base.backoff import random_share
+from fanfold._base.deadline import Deadline
+from fanfold._base.message_copy import may_be_copied
+from fanfold._base.ordering import Unit, group_of
+from fanfold._base.outcome import BLOCKED_IN_GROUP
+from fanfold._base.record import Record, Records, is_fifo
+from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
+from fanfold._breakers.hold_times import (
+    LEAST_SECONDS,
+    UNKNOWN_RECEIVES,
+    copy_seconds,
+    hold_seconds,
+    hold_seconds_alone,
+    receives_left,
+)
+from fanfold._breakers.keeper import Keeper
+from fanfold._breakers.window import SPAN_SECONDS
+from fanfold._consumer.outcomes import ABANDONED
+from fanfold._ports.breakers import Held
+
+if TYPE_CHECKING:
+    from fanfold._consumer.outcomes import BatchOutcomes
+
+_SCARCE_RECEIVES: Final = 2
+"""Receives left from which a message that failed waits longer than its backoff."""
+_LAST_WAIT_SECONDS: Final = 30.0
+"""Time for which a message on its last receive waits for the service, without a deadline."""
+
+
+class OpenBreakers(Protocol):
+    """The breakers of a consumer, as far as its batches need them; see ``Breakers``."""
+
+    keepers: list[Keeper]
+
+    @property
+    def max_receives(self) -> int | None: ...
+    @property
+    def wait_in_invocation(self) -> bool: ...
+    @property
+    def are_idle(self) -> bool: ...
+    @property
+    def holding(self) -> Keeper | None: ...
+    def keeper_of(self, error: BaseException) -> Keeper | None: ...
+    def log_not_stored(self) -> None: ...
+    def redelivered(self) -> None: ...
+
+
+class HeldRecords:
+    """The records of a batch that a breaker holds back.
+
+    Args:
+        records: The records of the batch.
+        breakers: The breakers of the consumer.
+        deadline: The deadline of the invocation.
+    """
+
+    def __init__(self, records: Sequence[Record], breakers: OpenBreakers, deadline: Deadline) -> None:
+        self._records = records
+        self._breakers = breakers
+        self._deadline = deadline
+        now = deadline.clock()
+        until = now + _LAST_WAIT_SECONDS if math.isinf(deadline.stops_at) else deadline.stops_at
+        self._tries_from = (now + until) / 2 if breakers.wait_in_invocation else now
+        """Time from which a message on its last receive is processed although the service is down."""
+        if _are_redelivered(records):
+            breakers.redelivered()
+        self._failed: dict[int, Keeper] = {}
+        """The breaker for which each record counts that failed, by position."""
+
+    @property
+    def is_idle(self) -> bool:
+        """True if there is nothing to do at the end of the batch."""
+        return not self._failed and self._breakers.are_idle
+
+    def defers(self, position: int, error: BaseException) -> bool:
+        """Return whether a record failed because a service is down: then it is settled at the end of the batch."""
+        if (keeper := self._breakers.keeper_of(error)) is None:
+            return False
+        self._failed[position] = keeper
+        return True
+
+    def wait(self, unit: Unit, now: float, seconds: float) -> float:
+        """Return the seconds until a unit may start: a message on its last receive waits no longer than it can."""
+        keeper = self._breakers.holding
+        if keeper is None or not keeper.state.is_open or not any(self._is_tried(keeper, place) for place in unit):
+            return seconds
+        return 0.0 if now >= self._tries_from else min(seconds, PROBE_POLL_SECONDS, self._tries_from - now)
+
+    def _is_tried(self, keeper: Keeper, position: int) -> bool:
+        return self._is_last(position) and not self._is_copied(position, keeper)
+
+    def _is_last(self, position: int) -> bool:
+        return receives_left(self._records[position], self._breakers.max_receives) == 0
+
+    async def finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
+        """Hold the messages of breakers that are open, and settle the others.
+
+        Args:
+            outcomes: The outcomes of the batch.
+            moment: When to stop, on the clock of the deadline.
+            is_refused: Whether a policy let no more records start.
+        """
+        keepers = self._breakers.keepers
+        await asyncio.gather(*(keeper.finish(self._deadline.until(moment)) for keeper in keepers))
+        held = self._held(outcomes, is_refused=is_refused)
+        self._copy(outcomes, held)
+        stored = [keeper.hold(messages) for keeper, messages in self._hold(outcomes, held).items()]
+        within = self._deadline.until(moment)
+        settling = [] if outcomes.settling is None else [outcomes.settling.finish(within)]
+        try:
+            async with asyncio.timeout(within):
+                await asyncio.gather(*stored, *settling)
+        except TimeoutError:
+            self._breakers.log_not_stored()
+        await asyncio.gather(*(keeper.release(self._deadline.until(moment)) for keeper in keepers))
+
+    def _held(self, outcomes: BatchOutcomes, *, is_refused: bool) -> dict[int, Keeper]:
+        """Return the records to hold, by position; settle those that failed although their breaker is closed."""
+        held = {
+            position: keeper
+            for position, keeper in self._failed.items()
+            if keeper.state.is_open or self._is_copied(position, keeper)
+        }
+        for position in self._failed.keys() - held.keys():
+            # So long that a second failure opens the circuit before the message has no receive left.
+            is_scarce = receives_left(self._records[position], self._breakers.max_receives) <= _SCARCE_RECEIVES
+            outcome = outcomes.values[position] or ABANDONED
+            outcomes.settle_deferred(position, outcome, at_least=SPAN_SECONDS if is_scarce else None)
+        if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
+            not_started = [position for position, value in enumerate(outcomes.values) if value is None]
+            keeper.state.calls_saved += len(not_started)
+            held.update(dict.fromkeys(not_started, keeper))
+        if outcomes.is_fifo:
+            groups = {group_of(self._records[position]): keeper for position, keeper in held.items()}
+            for position, value in enumerate(outcomes.values):
+                keeper = groups.get(group_of(self._records[position]))
+                if keeper is not None and (value is None or value is BLOCKED_IN_GROUP):
+                    held.setdefault(position, keeper)
+        return held
+
+    def _is_copied(self, position: int, keeper: Keeper) -> bool:
+        """Return whether a copy replaces a message, because it has no receive left."""
+        breaker, record = keeper.state.breaker, self._records[position]
+        is_meant = breaker.last == "copy" and self._is_last(position)
+        return is_meant and may_be_copied(record, breaker.clock(), breaker.outage_budget)
+
+    def _copy(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> None:
+        """Send copies of messages that have no receive left, and hold those no more."""
+        for position, keeper in list(held.items()):
+            if self._is_copied(position, keeper):
+                seconds = copy_seconds(keeper.age) if keeper.state.is_open else LEAST_SECONDS
+                outcomes.settle().copy(position, self._records[position], math.ceil(seconds))
+                del held[position]
+
+    def _hold_seconds(self, keeper: Keeper, positions: Sequence[int]) -> dict[int, float]:
+        """Return for each message how long it is held; the same time for those of a group of a FIFO queue.
+
+        The group waits for the last one of them.
+        """
+        breaker, fewest = keeper.state.breaker, dict[object, int]()
+        groups: dict[int, object] = {}
+        for position in positions:
+            record = self._records[position]
+            left = receives_left(record, self._breakers.max_receives)
+            if breaker.last == "copy" and may_be_copied(record, breaker.clock(), breaker.outage_budget):
+                left = max(left, UNKNOWN_RECEIVES)  # a copy has all receives again
+            groups[position] = group_of(record) if is_fifo([record]) else position
+            fewest[groups[position]] = min(left, fewest.get(groups[position], left))
+        rest = breaker.outage_budget - keeper.age
+        seconds = {
+            group: hold_seconds_alone(left, rest, keeper.age)
+            if keeper.is_alone
+            else hold_seconds(left, rest, random_share())
+            for group, left in fewest.items()
+        }
+        return {position: seconds[group] for position, group in groups.items()}
+
+    def _hold(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Held]]:
+        by_keeper: dict[Keeper, list[Held]] = {}
+        for keeper in self._breakers.keepers:
+            positions = sorted(position for position, owner in held.items() if owner is keeper)
+            if not positions:
+                continue
+            now = keeper.state.breaker.clock()
+            messages = by_keeper[keeper] = []
+            for position, seconds in self._hold_seconds(keeper, positions).items():
+                record = self._records[position]
+                left = receives_left(record, self._breakers.max_receives)
+                outcomes.settle().change_visibility(record, math.ceil(seconds))
+                messages.append(Held(record.queue_arn, record.receipt_handle, now + math.ceil(seconds), left))
+        return by_keeper
+
+
+def _are_redelivered(records: Sequence[Record]) -> bool:
+    """Return whether a record was received before."""
+    raws = records.raws if isinstance(records, Records) else [record.raw for record in records]
+    counts = {(raw.get("attributes") or {}).get("ApproximateReceiveCount") for raw in raws}
+    return bool(counts - {"1", None})
