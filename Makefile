@@ -84,7 +84,7 @@ clean: ## Delete everything that make created.
 # Scripts that `make bench` runs, comparisons first.
 BENCHMARKS = overhead limits io_efficiency failures first_failure cold_start incident in_time growth observers bodies \
 	aws_calls threads scatter \
-	end_to_end idempotency ledger_cost run_page segment_scaling readers parquet folds archive_bucket package_size chaos worker_groups \
+	end_to_end idempotency ledger_cost run_page segment_scaling readers parquet folds archive_bucket package_size extras_size chaos worker_groups \
 	five_systems
 
 $(VENV)/.made:

@@ -5,15 +5,22 @@
     python benchmarks/processes.py speed [--records 100] [--repeats 5] [--json FILE]
     python benchmarks/processes.py overhead [--records 1 10 1000] [--against FOLDER] [--repeats 5] [--json FILE]
     python benchmarks/processes.py stops [--repeats 5] [--json FILE]
+    python benchmarks/processes.py replacement [--repeats 20] [--json FILE]
 
 ``speed``: handlers that compute 20 ms in pure Python, with two processes, two threads, and two bare processes that read
 lines. ``overhead``: handlers that do nothing with bodies of 1 KB; ``--against`` is a checkout of another version, whose
 threads are the peer. ``stops``: the time until a record that holds the
 interpreter lock has failed after its timeout, the wait of the records behind it, and the memory of an idle process.
+``replacement``: the time from the SIGKILL of an idle process until its replacement is ready, and that of a bare
+``python -c "import …"`` of the handler's module, in turns.
 """
 
+import asyncio
+import importlib
 import json
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -41,8 +48,6 @@ def _event(records: int, body_bytes: int, **first: object) -> Any:
 @isolated
 def batch_seconds(module: str, name: str, records: int, body_bytes: int, repeats: int) -> float:
     """Return the median duration of a batch of a consumer in ``process_handlers`` or ``thread_handlers``."""
-    import importlib
-
     from fanfold import testing
 
     handler = getattr(importlib.import_module(module), name)
@@ -193,5 +198,66 @@ def stops(*, repeats: Repeats = 5) -> Rows:
     ]
 
 
+@isolated
+def replacement_seconds(module: str, repeats: int) -> list[tuple[float, float]]:
+    """Return, for each repeat: time until the replacement of a killed process is ready, and of a bare import."""
+    return asyncio.run(_replacements(module, repeats))
+
+
+async def _replacements(module: str, repeats: int) -> list[tuple[float, float]]:
+    from fanfold._consumer.handler_names import name_of_consumer
+    from fanfold._consumer.process_job import Spec
+    from fanfold._consumer.process_pool import ProcessPool
+    from fanfold._consumer.process_wire import BODY
+
+    ready = asyncio.Event()
+
+    class Watched(ProcessPool):
+        def received(self, slot: Any, message: Any) -> None:
+            super().received(slot, message)
+            if message[0] == "ready":
+                ready.set()
+
+    function = importlib.import_module(module).quick.function
+    pool = Watched(Spec(name_of_consumer(function), pickle.dumps({}), None, BODY), 1)
+    seconds: list[tuple[float, float]] = []
+    for _ in range(repeats + 1):  # the first one warms up
+        await ready.wait()
+        ready.clear()
+        start = time.perf_counter()
+        os.kill(pool.pids[0], signal.SIGKILL)
+        await ready.wait()
+        seconds.append((time.perf_counter() - start, import_seconds(module)))
+    pool.close()
+    return seconds[1:]
+
+
+def import_seconds(module: str) -> float:
+    """Return the time from the start of a bare process until it has imported a module."""
+    program = [sys.executable, "-c", f"import {module}; print('ready', flush=True)"]
+    start = time.perf_counter()
+    with subprocess.Popen(program, stdout=-1, text=True, cwd=Path(__file__).parent) as process:  # noqa: S603 - this interpreter
+        cast("IO[str]", process.stdout).readline()
+        return time.perf_counter() - start
+
+
+@table()
+def replacement(*, repeats: Repeats = 20) -> Rows:
+    """Measure how soon a killed process is replaced."""
+    rows = []
+    for name, module in {"JSON body": "process_handlers", "with boto3": "process_handlers_boto3"}.items():
+        ours, bare = zip(*replacement_seconds(module, repeats), strict=True)
+        rows.append(
+            {
+                "handler": name,
+                "ready, median ms": median(ours) * 1e3,
+                "worst ms": max(ours) * 1e3,
+                "bare import, median ms": median(bare) * 1e3,
+                "median of the differences, ms": median(o - b for o, b in zip(ours, bare, strict=True)) * 1e3,
+            }
+        )
+    return rows
+
+
 if __name__ == "__main__":
-    main(speed, overhead, stops)
+    main(speed, overhead, stops, replacement)

@@ -79,6 +79,7 @@ LAYERS: Final = [
     ("_replay _report", "the mapping; a run's page"),
     ("powertools _worker _dead_letters _jobs", "entry points, jobs"),
     ("_consumer payloads", "one batch"),
+    ("_breakers", "outages of a service"),
     ("sources sinks inmemory aws", "adapters"),
     ("idempotency logs otel capture folds+_folds protocols", "for users"),
     ("observers", "notifications of observers"),

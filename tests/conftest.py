@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
@@ -54,6 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Except with ``--hypothesis-profile=deep``.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = spread(items)
     if (limit := settings.default.max_examples) == settings.get_profile("deep").max_examples:
         return
     counted = {item.function: is_counted(item) for item in items if isinstance(item, pytest.Function)}
@@ -62,6 +65,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             limited = settings(test_settings, max_examples=min(test_settings.max_examples, limit))
             unvarying = {"derandomize": True, "database": None} if fixed else {}
             test._hypothesis_internal_use_settings = settings(limited, **unvarying)
+
+
+def spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return tests in an order in which files that wait for an emulated AWS alternate with files that compute.
+
+    If every test process waited at the same time, the cores would be idle. The last tenth has no files that wait, so
+    that no process runs a long one alone at the end.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if path.parent.name == "integration" or waits(files[path])]
+    computing = [path for path in files if path not in waiting]
+    places = {path: 0.9 * number / len(waiting) for number, path in enumerate(waiting)}
+    places |= {path: number / len(computing) for number, path in enumerate(computing)}
+    return [item for path in sorted(files, key=places.__getitem__) for item in files[path]]
+
+
+def waits(tests: list[pytest.Item]) -> bool:
+    """Return whether one of the tests uses an emulated AWS."""
+    return any(test.get_closest_marker("stack") for test in tests)
 
 
 def pytest_sessionstart() -> None:

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -134,6 +135,31 @@ def test_broken_links_in_the_built_site_are_found(tmp_path: Path):
     ]
 
 
+def test_the_page_about_installing_has_every_extra():
+    """It states what each is for, and its size."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| `fanfold(?:\[([a-z,]+)\])?` \|", (DOCS / "install.md").read_text(), re.MULTILINE)
+    assert set(rows) == {"", "aws,cli", *project["optional-dependencies"]} - {"cli"}
+
+
+def test_the_comparison_names_existing_tests():
+    """The title of a link to a file of tests is the name of a test in it."""
+    named = re.findall(r"\]\(\.\./(tests/[^ ]+) \"(\w+)\"\)", (DOCS / "alternatives.md").read_text())
+    assert len(named) > 20
+    assert [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text()] == []
+
+
+def test_pictures_of_screens_load_nothing_from_other_hosts():
+    """``python docs/screens.py`` draws them. Every address in them names a format."""
+    addresses = re.findall(r"https?://[^\s\"')]+", (DOCS / "assets" / "screens" / "demo.svg").read_text())
+    assert {address for address in addresses if "w3.org" not in address and "textualize" not in address} == set()
+
+
 def test_the_generated_page_about_the_mapping_is_up_to_date():
     """The script that the page names generates the same text."""
     succeeds(sys.executable, "benchmarks/mapping_page.py", "--check", folder=ROOT)
+
+
+def test_the_table_of_outages_that_settings_survive_is_up_to_date():
+    """``python docs/survival.py`` writes it."""
+    assert script("survival").table() in (DOCS / "outages.md").read_text()

@@ -53,7 +53,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/unit/_consumer/test_event_data_classes.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/test_observers_calls.py
 	--ignore=tests/unit/powertools/test_processors.py --ignore=tests/unit/powertools/test_fifo_processors.py
 	--ignore=tests/unit/_replay/test_deployed_settings.py --ignore=tests/unit/_replay/test_deployed_environment.py --ignore=tests/properties/test_deployed_settings_properties.py
-	--ignore=tests/unit/_stack/test_template.py --ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
+	--ignore=tests/unit/_stack/test_template.py --ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py --ignore=tests/test_migration_guides.py
 	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency_keys.py
 	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
 	--ignore=tests/unit/powertools/test_observers.py --ignore=tests/unit/_replay/test_page.py
@@ -95,7 +95,7 @@ NEEDS_SOURCE=(
 NEEDS_THE_EMULATOR=(
 	-m "not stack" --ignore=tests/integration --ignore=tests/contract/test_powertools_contract.py
 	--ignore=tests/contract/test_powertools_subclasses_contract.py
-	--ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
+	--ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py --ignore=tests/test_migration_guides.py
 	# tests of extras that are not installed here, and comparisons with the current Powertools
 	--ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py --ignore=tests/unit/powertools/test_observers.py
 	'--deselect=tests/test_public_api.py::test_all_is_sorted_and_complete[fanfold.otel]'

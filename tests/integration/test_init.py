@@ -20,7 +20,7 @@ BIN = Path(sys.executable).parent
 ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
 
 
-VARIANTS = [[], ["--job"], ["--fifo"], ["--powertools"], ["--fifo", "--powertools"]]
+VARIANTS = [[], ["--job"], ["--fifo"], ["--powertools"], ["--fifo", "--powertools"], ["--breaker"]]
 
 
 @pytest.fixture(params=VARIANTS, ids=lambda options: " ".join(options) or "consumer")
@@ -47,6 +47,15 @@ def test_fanfold_check_has_no_findings_in_a_new_project(project: Path):
     """The generated template has no setting that loses or duplicates messages."""
     pytest.importorskip("fanfold.check")
     done = fanfold("check", "template.yaml", folder=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("parameters", [[], ["--parameter", "BreakerPausesMapping=true"], ["-p", "BreakerTick=false"]])
+def test_a_new_project_with_a_breaker_survives_an_outage_of_twelve_hours(tmp_path: Path, parameters: list[str]):
+    """The check has no findings for any of its parameters."""
+    pytest.importorskip("fanfold.check")
+    assert fanfold("init", "shop", "--breaker", folder=tmp_path).returncode == 0
+    done = fanfold("check", "shop/template.yaml", "--outage", "43200", *parameters, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -108,6 +117,29 @@ def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path)
     template = tmp_path / "shop" / "template.yaml"
     outputs = deploy(clients, template, name="shop", parameters={}, code_bucket=f"{CODE_BUCKET}-init")
     Orders(stack, outputs).work_through()
+
+
+@pytest.mark.stack
+def test_a_new_consumer_with_a_breaker_is_deployed_with_all_its_parts(stack: LocalStack, tmp_path: Path):
+    """Its messages are processed; table, tick, rule, and the environment of the function are those of the template."""
+    assert fanfold("init", "booked", "--breaker", folder=tmp_path).returncode == 0
+    names = ("s3", "cloudformation", "dynamodb", "lambda", "events")
+    clients = {name: boto3.client(name, **stack.client_settings) for name in names}
+    clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-booked")
+    template, parameters = tmp_path / "booked" / "template.yaml", {"BreakerPausesMapping": "true"}
+    outputs = deploy(clients, template, name="booked", parameters=parameters, code_bucket=f"{CODE_BUCKET}-booked")
+    Orders(stack, outputs).work_through()
+    function = clients["lambda"].get_function_configuration(FunctionName=outputs["FunctionName"])
+    variables = function["Environment"]["Variables"]
+    assert variables["FANFOLD_BREAKER_TABLE"] == outputs["BreakerTable"]
+    assert variables["FANFOLD_BREAKER_PAUSES_MAPPING"] == "true"
+    table = clients["dynamodb"].describe_table(TableName=outputs["BreakerTable"])["Table"]
+    assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    mappings = clients["lambda"].list_event_source_mappings(FunctionName=outputs["FunctionName"])["EventSourceMappings"]
+    assert sorted(mapping["BatchSize"] for mapping in mappings) == [1, 100]
+    rules = clients["events"].list_rule_names_by_target(TargetArn=function["FunctionArn"])["RuleNames"]
+    targets = clients["events"].list_targets_by_rule(Rule=rules[0])["Targets"]
+    assert json.loads(targets[0]["Input"]) == {"fanfold": "breaker-watch"}
 
 
 @pytest.mark.stack

@@ -16,9 +16,11 @@ from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from fanfold.init import create
 from policies import denials, logged, over_http
+from worker_trial import in_queue
 
 pytestmark = pytest.mark.stack
 
+NO_SERVER = "http://127.0.0.1:9"
 ROWS = b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 20
 
 
@@ -74,3 +76,35 @@ def test_the_function_of_a_new_consumer_has_all_permissions_it_needs(strict: Loc
     assert [json.loads(message["Body"])["order"] for message in received["Messages"]] == ["o-2"]
     until(lambda: any("OverflowError" in message for message in logged(strict, "shop")))  # logged after its backoff
     assert denials(strict, "shop") == []
+
+
+# Slow: the first probe is due after half a minute.
+@pytest.mark.slow
+def test_a_new_consumer_with_a_breaker_has_all_permissions_it_needs_in_an_outage(strict: LocalStack, tmp_path: Path):
+    """While the service is down, messages stay invisible; the tick notices its recovery, and all are processed."""
+    folder = create("booked", tmp_path, job=False, version="0.1.0", breaker=True)
+    template = over_http(folder / "template.yaml", folder / "over-http.yaml")
+    variable = "          FANFOLD_BREAKER_TABLE:"
+    template.write_text(template.read_text().replace(variable, f"          SERVICE_URL: {NO_SERVER}\n{variable}", 1))
+    services = ("s3", "cloudformation", "sqs", "lambda", "dynamodb")
+    clients = {name: boto3.client(name, **strict.client_settings) for name in services}
+    clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-booked")
+    outputs = deploy(clients, template, name="booked", parameters={}, code_bucket=f"{CODE_BUCKET}-booked")
+    for number in range(12):
+        order = {"order": f"o-{number}", "lines": [{"price": 1, "count": 1}]}
+        clients["sqs"].send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(order))
+
+    def state() -> str:
+        key = {"id": {"S": "booking"}}
+        item = clients["dynamodb"].get_item(TableName=outputs["BreakerTable"], Key=key).get("Item", {})
+        return str(item.get("state", {}).get("S", ""))
+
+    until(lambda: state() == "OPEN")
+    function = clients["lambda"].get_function_configuration(FunctionName=outputs["FunctionName"])
+    variables = {**function["Environment"]["Variables"], "SERVICE_URL": ""}  # the service is back
+    clients["lambda"].update_function_configuration(
+        FunctionName=outputs["FunctionName"], Environment={"Variables": variables}
+    )
+    until(lambda: state() == "CLOSED" and in_queue(clients["sqs"], outputs["QueueUrl"]) == 0)
+    assert in_queue(clients["sqs"], outputs["DeadLetterQueueUrl"]) == 0
+    assert denials(strict, "booked") == []

@@ -48,10 +48,10 @@ async def in_queue(client, url: str) -> int:
     return sum(int(value) for name, value in response["Attributes"].items() if name.startswith("ApproximateNumberOf"))
 
 
-# Slow: for a thousand messages, the emulated SQS is called three hundred times.
+# Slow: for four hundred messages, the emulated SQS is called a hundred times.
 async def test_messages_in_batches_of_up_to_ten_thousand_are_all_accounted_for(aws: LocalStack):
     """One in a hundred fails and is sent to the dead-letter queue; all others are processed and deleted."""
-    messages = by_depth(1_500, 10_000)
+    messages = by_depth(400, 10_000)
     handled: Counter[int] = Counter()
 
     @fanfold.consumer(concurrency=100, backoff=fanfold.Backoff(base=1, cap=1))

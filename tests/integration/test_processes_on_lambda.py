@@ -1,14 +1,18 @@
 """Worker processes under Lambda's runtime client: no fork of the function's process, no ``/dev/shm``, no semaphores."""
 
+import functools
 import os
 import signal
+import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+import runtime_api
 from fanfold.testing import make_event
-from runtime_api import Function, function
+from runtime_api import Function
 
 pytest.importorskip("awslambdaric", reason="Lambda's runtime client is not installed")
 
@@ -29,11 +33,32 @@ APP = """
             re.match("(a+)+$", "a" * 60 + "b")
         if body["do"] == "crash":
             signal.raise_signal(signal.SIGSEGV)
+        if body["do"] == "share memory":
+            open("/dev/shm/file", "w").close()
+        if body["do"] == "fork":
+            os.fork()
         if body["do"] == "fail":
             print("printed by a process")
             raise ValueError(body)
 """
 NOTHING = {"do": "nothing"}
+WITHOUT_SHARED_MEMORY = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o ro none /dev/shm && exec "$@"', "sh")
+"""Runs a program with a read-only ``/dev/shm``: on Lambda, the folder does not exist."""
+
+
+@functools.cache
+def restricts_shared_memory() -> bool:
+    """Return whether this system allows it: containers and distributions may refuse."""
+    try:
+        trial = subprocess.run([*WITHOUT_SHARED_MEMORY, "true"], capture_output=True, check=False)  # noqa: S603
+    except FileNotFoundError:
+        return False
+    return trial.returncode == 0
+
+
+def function(folder: Path, source: str) -> AbstractContextManager[Function]:
+    """Start a function without shared memory, where the system allows it."""
+    return runtime_api.function(folder, source, command=WITHOUT_SHARED_MEMORY if restricts_shared_memory() else ())
 
 
 def children(running: Function) -> list[int]:
@@ -68,6 +93,17 @@ def test_batches_get_their_responses_cold_warm_and_after_kills_and_crashes(tmp_p
         assert len(children(running)) == 2
         assert "printed by a process\n" in running.log
         assert "the worker process ended while it ran the handler: signal SIGSEGV" in running.log
+
+
+def test_the_other_tests_run_without_shared_memory_and_without_forks(tmp_path):
+    """A handler that needs either fails, in its worker process."""
+    if not restricts_shared_memory():
+        pytest.skip("this system does not allow a private /dev/shm")
+    with function(tmp_path, APP) as running:
+        assert running.invoke({"do": "share memory"}, NOTHING).failed_ids == ["message-0"]
+        assert "Read-only file system: '/dev/shm/file'" in running.log
+        assert running.invoke({"do": "fork"}, NOTHING).failed_ids == ["message-0"]
+        assert "fork is not allowed" in running.log
 
 
 def test_the_response_to_a_stuck_record_arrives_before_the_timeout_and_nothing_runs_after_it(tmp_path):

@@ -78,7 +78,14 @@ def test_the_built_modules_are_compiled(built: Path):
 
 
 # Slow: each is a build by the SAM CLI.
-@pytest.mark.parametrize(("version", "architecture"), [("3.11", "x86_64"), ("3.12", "arm64"), ("3.13", "x86_64")])
+@pytest.mark.parametrize(
+    ("version", "architecture"),
+    [
+        pytest.param("3.11", "x86_64", marks=pytest.mark.deep),
+        ("3.12", "arm64"),
+        pytest.param("3.13", "x86_64", marks=pytest.mark.deep),
+    ],
+)
 def test_every_python_and_every_processor_is_built_on_this_machine(version: str, architecture: str, tmp_path: Path):
     """Without a container and without that Python version, compiled packages match the requested version.
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutting_s3 import CuttingS3, at_positions, store_on
+from depth import by_depth
 from fanfold import S3JsonArray, S3Lines, inmemory, sources
 from fanfold._ports.backend import Backend
 from fanfold.errors import SourceError
@@ -35,7 +36,7 @@ async def items_of(source: sources.Source, backend: Backend) -> list[Any]:
 
 @pytest.mark.parametrize("key", KINDS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=by_depth(6, 15))
 async def test_every_item_is_read_once_wherever_connections_break(key: str, data):
     """Lines, plain and compressed, CSV rows, and JSON arrays: planned and read over connections cut at 20 points."""
     stored, source_of = KINDS[key]

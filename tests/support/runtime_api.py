@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -166,9 +166,10 @@ class Function:
 
 
 @contextmanager
-def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
+def function(folder: Path, source: str, *, command: Sequence[str] = (), **variables: str) -> Iterator[Function]:
     """Start a function with the handler ``app.handler``, from the source of the module ``app``.
 
+    ``command`` is a program with arguments that runs the interpreter, in the same process.
     With the variable ``AWS_LAMBDA_MAX_CONCURRENCY``, the runtime client forks as many processes.
     """
     (folder / "app.py").write_text(textwrap.dedent(source), encoding="utf-8")
@@ -177,8 +178,8 @@ def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
         server = threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         server.start()
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "awslambdaric", "app.handler"],
+            process = subprocess.Popen(  # noqa: S603 - the interpreter, perhaps restricted
+                [*command, sys.executable, "-m", "awslambdaric", "app.handler"],
                 cwd=folder,
                 env={**_environment(api), **variables},
                 stdin=subprocess.DEVNULL,

@@ -64,7 +64,7 @@ class ScriptedAws:
             while True:
                 first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-                body = await reader.readexactly(int(headers["content-length"]))
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.requests.append(Request(first.split()[1], headers, body))
                 reply = self.script.pop(0) if self.script else self.default
                 if reply.status is None:

@@ -158,12 +158,12 @@ class BreakerState:
         return changes or self.is_open
 
     def _failed(self, now: float) -> None:
-        self._window.failed(now)
+        self._window.failed(self.breaker.clock())  # in a simulation, its time
         self._work = self._work._replace(failures=self._work.failures + 1)
         self._open_if_down(now)
 
     def _open_if_down(self, now: float) -> None:
-        if self._window.is_down(now, self.circuit.failures):
+        if self._window.is_down(self.breaker.clock(), self.circuit.failures):
             self.circuit = opened(self.circuit, self.breaker.clock(), probe_every=self.breaker.probe_every)
             self._probes_from = now
             self._work = self._work._replace(opens=True)

@@ -10,14 +10,14 @@ import anyio
 
 from fanfold._base import aws_limits
 from fanfold._base.concurrency import for_each
-from fanfold._base.record import Record
-from fanfold._base.retry import Retries, Sleep
+from fanfold._base.retry import Sleep
+from fanfold._breakers import releases
 from fanfold._breakers.transitions import closed, given_back, opened, released_by
 from fanfold._ports.breakers import UNREADABLE, BreakerTable, Circuit, Held
 from fanfold.errors import FanfoldError, ServiceError
 
 if TYPE_CHECKING:
-    from fanfold._ports.queue import Refusal, Settler
+    from fanfold._ports.queue import Settler
 
 _ATTEMPTS: Final = 5
 """Attempts of a change; functions may change the circuit at the same time."""
@@ -39,6 +39,10 @@ class Released:
     """Pages whose messages are all visible or gone."""
     unreadable: int = 0
     """Pages that could not be read; their messages become visible when their visibility timeouts end."""
+
+    def count(self, visible: int) -> None:
+        """Add messages that were made visible."""
+        self.visible += visible
 
 
 async def open_by_hand(table: BreakerTable, name: str, now: float) -> Circuit:
@@ -106,7 +110,8 @@ async def make_visible(
         released.gone += len(page) - len(waiting)
 
         async def release(messages: Sequence[Held]) -> None:
-            await _release(settler, messages, released, sleep)
+            visible = await releases.make_visible(settler, messages, sleep, released.count)
+            released.gone += len(messages) - visible
             progress()
 
         size = aws_limits.SQS_BATCH_ENTRIES
@@ -139,24 +144,3 @@ async def _page(table: BreakerTable, name: str, number: int, released: Released)
             raise
         released.unreadable += 1
         return ()
-
-
-async def _release(settler: Settler, messages: Sequence[Held], released: Released, sleep: Sleep) -> None:
-    retries, records = Retries(sleep=sleep), [_record(message) for message in messages]
-    while records:
-        refusals: Sequence[Refusal] = await settler.change_visibility([(record, 0) for record in records])
-        final = sum(refusal.final for refusal in refusals)
-        released.gone += final
-        released.visible += len(records) - len(refusals)
-        records = [records[refusal.position] for refusal in refusals if not refusal.final]
-        if records and not await retries.wait():
-            raise ServiceError(
-                f"queue {records[0].queue_arn}: {len(records)} messages cannot be made visible: {refusals[0].reason}",
-                code="BatchEntryFailed",
-                transient=True,
-            )
-
-
-def _record(message: Held) -> Record:
-    """Return what a settler has to know of a message."""
-    return Record({"messageId": "", "body": "", "receiptHandle": message.handle, "eventSourceARN": message.queue})

@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from fanfold._base import aws_limits
 from fanfold._base.log import logger
-from fanfold._base.record import Record
 from fanfold._breakers.breaker_state import BreakerState, Work
+from fanfold._breakers.mapping_pause import MappingPause
+from fanfold._breakers.releases import PAGES, OpenSettler, Releases
 from fanfold._breakers.shared_table import SharedTable
 from fanfold._breakers.transitions import (
     claimed,
@@ -30,10 +31,6 @@ from fanfold._breakers.transitions import (
 from fanfold._ports.breakers import OPEN, PAGE_HANDLES, Circuit, Held
 from fanfold.errors import FanfoldError
 
-if TYPE_CHECKING:
-    from fanfold._ports.queue import Settler
-
-OpenSettler: TypeAlias = Callable[[], Awaitable["Settler"]]
 SendTick: TypeAlias = Callable[[str], Awaitable[object]]
 """Sends the tick message of a breaker, given its name."""
 RunBlocking: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -46,18 +43,12 @@ PROBE_SECONDS: Final = 10.0
 TICK_LOST_SECONDS: Final = 900.0
 """Time without a tick after which another tick message is sent: three of its longest intervals."""
 _ATTEMPTS: Final = 5
-_RELEASE_PAGES: Final = 10
-"""Pages that are made visible together."""
-_RELEASE_CALLS: Final = 5
-"""Concurrent calls that make messages visible."""
 _RELEASE_SECONDS: Final = 5.0
 """Seconds until the next tick, if there are still held messages."""
 _RETENTION: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS
 _LEAST_TICK_SECONDS: Final = 1.0
 _FEWEST_RECEIVES: Final = 2
 """Receives that a message must have left to become the probe of a tick."""
-_PROBE_PAGES: Final = 10
-"""Pages in which a tick looks for a message that can be the probe."""
 
 
 class Keeper:
@@ -70,6 +61,7 @@ class Keeper:
         loop: The consumer's event loop.
         run_blocking: Runs a ``def`` probe on a thread.
         send_tick: Sends the tick message; None without a queue for it.
+        pause: Pauses mappings; None for not.
         is_of_blocks: Whether only ``with`` blocks use it; otherwise admission asks it before each record.
     """
 
@@ -81,6 +73,7 @@ class Keeper:
         loop: asyncio.AbstractEventLoop,
         run_blocking: RunBlocking,
         send_tick: SendTick | None = None,
+        pause: MappingPause | None = None,
         *,
         is_of_blocks: bool = False,
     ) -> None:
@@ -89,7 +82,10 @@ class Keeper:
         """True if only ``with`` blocks use it."""
         self._breaker = state.breaker
         self._table = table
-        self._open_settler = open_settler
+        self.releases: Releases = Releases(state.breaker.name, table, open_settler, state.breaker.clock)
+        """Makes messages visible."""
+        self.pause: MappingPause | None = pause
+        """Pauses the mappings while the circuit is open; None to leave them enabled."""
         self._loop = loop
         self._run_blocking = run_blocking
         self._send_tick = send_tick
@@ -185,6 +181,17 @@ class Keeper:
             )
         )
 
+    async def _switch_mappings(self) -> None:
+        """Pause the mappings of an open circuit, or enable those of a closed one; whoever reads it next tries again."""
+        if self.pause is None or (not self._stored.paused and self._stored.is_closed):
+            return
+        mappings = self.pause
+        if self._stored.is_closed:
+            if await mappings.apply(self._stored):
+                await self._change(lambda circuit: circuit._replace(paused="") if circuit.is_closed else None)
+        elif self._breaker.probe is not None and await self._change(mappings.wanted):  # before they are disabled
+            await mappings.apply(self._stored)
+
     async def _tick_sent(self) -> float:
         """Send the tick message before the circuit is opened: a tick without an outage is harmless."""
         if self._send_tick is None:
@@ -204,6 +211,7 @@ class Keeper:
         else:
             self._adopt(circuit)
         now, owner = self._now(), self.state.owner
+        await self._switch_mappings()
         if self._stored.is_closed:
             if may_release(self._stored, now, owner):
                 await self._change(lambda circuit: released_by(circuit, now, owner), attempts=1)
@@ -245,6 +253,7 @@ class Keeper:
 
         if await self._change(decide) and is_back:
             self._adopt(await self._table.read(self.state.circuit))  # the pages that there are by now
+            await self._switch_mappings()
 
     # --- At the end of a batch.
 
@@ -279,39 +288,15 @@ class Keeper:
                 for page in _pages(held):
                     self._adopt(await self._table.add_page(page, expires_at, self.state.circuit))
                 if self._stored.is_closed:
-                    await self._make_visible(held)
+                    await self.releases.messages(held)
 
     async def _release(self) -> None:
         """Make the messages of all pages visible, as long as this execution environment has the right to."""
-        await self._make_visible(await self._table.take_alone() if self._stored.is_closed else ())
+        await self.releases.messages(await self._table.take_alone() if self._stored.is_closed else ())
         while may_release(self._stored, self._now(), self.state.owner):
-            first, last = self._stored.released + 1, min(self._stored.released + _RELEASE_PAGES, self._stored.pages)
-            reads = (self._table.page(number, self._stored) for number in range(first, last + 1))
-            pages = await asyncio.gather(*reads)
-            await self._make_visible([message for page in pages for message in page])
-            await asyncio.gather(*(self._table.released(number, self._stored) for number in range(first, last + 1)))
+            last = min(self._stored.released + PAGES, self._stored.pages)
+            await self.releases.pages(self._stored.released + 1, last, self._stored)
             self._adopt(self._stored._replace(released=last))
-
-    async def _make_visible(self, held: Iterable[Held]) -> int:
-        """Make messages visible; return how many were held until now."""
-        now = self._now()
-        changes = [(_record(message), 0) for message in held if message.until > now]
-        if not changes:
-            return 0
-        settler = await self._open_settler()
-        size = aws_limits.SQS_BATCH_ENTRIES
-        accepted = len(changes)
-        calls = [changes[first : first + size] for first in range(0, len(changes), size)]
-        for first in range(0, len(calls), _RELEASE_CALLS):
-            some = calls[first : first + _RELEASE_CALLS]
-            results = await asyncio.gather(*map(settler.change_visibility, some), return_exceptions=True)
-            for call, result in zip(some, results, strict=True):
-                if isinstance(result, BaseException):
-                    logger.warning("breaker %r: messages could not be made visible: %s", self._breaker.name, result)
-                    accepted -= len(call)
-                else:
-                    accepted -= len(result)  # received, deleted or visible in the meantime
-        return accepted
 
     # --- The tick.
 
@@ -319,7 +304,7 @@ class Keeper:
         """Handle a tick message: probe if it is time, and make messages visible.
 
         Args:
-            ticker: Id of the message.
+            ticker: Id of the message; empty for the rule that watches breakers.
 
         Returns:
             Seconds until the next tick; None if this message is not needed any more.
@@ -328,48 +313,20 @@ class Keeper:
             await self._read(claims=self._breaker.probe is not None)
             if self._stored.is_closed:
                 await self._release()
-                return _RELEASE_SECONDS if self._stored.has_held else None
+                return _RELEASE_SECONDS if self._stored.has_held or self._stored.paused else None
             now = self._now()
             interval = probe_interval(now - self._stored.since, self._breaker.probe_every)
-            if self._stored.ticker not in {"", ticker} and now - self._stored.tick_at < interval / 2:
+            if ticker and self._stored.ticker not in {"", ticker} and now - self._stored.tick_at < interval / 2:
                 return None  # another tick message does the same
             is_due = self._stored.state == OPEN and may_probe(self._stored, now)
             if is_due:
-                await self._release_probe()
-            await self._change(lambda circuit: circuit._replace(tick_at=now, ticker=ticker), attempts=1)
+                fewest = 1 if self._breaker.last == "copy" else _FEWEST_RECEIVES
+                await self.releases.one_probe(self._stored, fewest)
+            if ticker:
+                await self._change(lambda circuit: circuit._replace(tick_at=now, ticker=ticker), attempts=1)
             due = self._stored.probe_due if self._stored.state == OPEN else self._stored.lease_until
             return interval if is_due else max(_LEAST_TICK_SECONDS, due - now)
-
-    async def _release_probe(self) -> None:
-        """Make one held message visible, which becomes the probe: of those with the most receives left."""
-        circuit, now = self._stored, self._now()
-        fewest = 1 if self._breaker.last == "copy" else _FEWEST_RECEIVES
-        newest = range(circuit.pages, max(circuit.released, circuit.pages - _PROBE_PAGES), -1)
-        oldest = range(circuit.released + 1, min(circuit.pages - _PROBE_PAGES, circuit.released + _PROBE_PAGES) + 1)
-        for numbers in (newest, oldest):
-            pages = [await self._table.page(number, circuit) for number in numbers]
-            # A message with one receive left would use up its last receive.
-            able = [
-                message for page in pages for message in page if message.until > now and message.receives_left >= fewest
-            ]
-            able.sort(key=lambda message: -message.receives_left)
-            for message in able[:_PROBE_PAGES]:
-                if await self._make_visible([message]):
-                    return
 
 
 def _pages(held: Sequence[Held]) -> Iterable[Sequence[Held]]:
     return (held[first : first + PAGE_HANDLES] for first in range(0, len(held), PAGE_HANDLES))
-
-
-def _record(message: Held) -> Record:
-    """Return a held message as far as a settler needs it to make it visible."""
-    return Record(
-        {
-            "messageId": message.handle[:100],
-            "receiptHandle": message.handle,
-            "body": "",
-            "eventSource": "aws:sqs",
-            "eventSourceARN": message.queue,
-        }
-    )

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from fanfold._base.log import logger
-from fanfold._ports.breakers import BreakerTable, Circuit, Held
-from fanfold.errors import FanfoldError
+from fanfold._ports.breakers import UNREADABLE, BreakerTable, Circuit, Held
+from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory.breakers import InMemoryBreakers
 
 T = TypeVar("T")
@@ -64,8 +64,18 @@ class SharedTable:
         return circuit
 
     async def page(self, number: int, known: Circuit) -> Sequence[Held]:
-        """Return the messages of a page."""
-        return await self._call(lambda table: table.page(self._name, number), known)
+        """Return the messages of a page; none for one that cannot be read: they become visible at their time."""
+
+        async def read(table: BreakerTable) -> Sequence[Held]:
+            try:
+                return await table.page(self._name, number)
+            except ServiceError as error:
+                if error.code != UNREADABLE:
+                    raise
+                logger.warning("breaker %r: page %d of held messages cannot be read: %s", self._name, number, error)
+                return ()
+
+        return await self._call(read, known)
 
     async def released(self, number: int, known: Circuit) -> None:
         """Note that the messages of a page are visible."""

@@ -12,6 +12,8 @@ _FEWEST: Final = 3
 _FEWEST_SPANNED: Final = 2
 SPAN_SECONDS: Final = 30.0
 """Time after which two failures without a success between them are enough: where there is little traffic."""
+_RECENT_SECONDS: Final = 5.0
+"""Age from which the last failure opens nothing any more: since then, the service may be back."""
 _MASK: Final = (1 << RESULTS) - 1
 
 
@@ -34,6 +36,8 @@ class ResultWindow:
         self._share = share
         self._failing_since = math.inf
         """Time of the first failure after the last success."""
+        self._failed_at = -math.inf
+        """Time of the last failure."""
 
     def succeeded(self) -> None:
         """Note a success."""
@@ -46,6 +50,7 @@ class ResultWindow:
         """Note a failure."""
         self.bits = (self.bits << 1 | 1) & _MASK
         self._failing_since = min(self._failing_since, now)
+        self._failed_at = now
         self.count = min(self.count + 1, RESULTS)
 
     def is_down(self, now: float, failures_of_all: int) -> bool:
@@ -58,7 +63,9 @@ class ResultWindow:
         failures = self.bits.bit_count()
         if failures < _FEWEST_SPANNED or failures < self._share * self.count:
             return False
-        if now - self._failing_since >= SPAN_SECONDS:
+        if now - self._failed_at > _RECENT_SECONDS:
+            return False
+        if self._failed_at - self._failing_since >= SPAN_SECONDS:
             return True
         return failures >= min(_FEWEST, self._failures) and max(failures, failures_of_all) >= self._failures
 

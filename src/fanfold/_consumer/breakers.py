@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.log import logger
@@ -18,13 +17,18 @@ from fanfold._breakers.breaker_limit import BreakerLimit
 from fanfold._breakers.breaker_state import BreakerState
 from fanfold._breakers.counted import counted_by
 from fanfold._breakers.keeper import Keeper
+from fanfold._breakers.mapping_pause import MappingPause
 from fanfold._breakers.shared_table import OpenedTable, SharedTable
+from fanfold._breakers.ticks import breaker_of_tick, is_of_queue, is_watch, tick_body
 from fanfold._consumer.admission import AdaptiveLimit, Admission, Policy
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.resources import Resources
 
-TICK: Final = "breaker-tick"
+PAUSE_VARIABLE: Final = "FANFOLD_BREAKER_PAUSES_MAPPING"
+_UNKNOWN_SECONDS: Final = 60.0
+"""Seconds until the next delivery of a tick whose breaker is not known: a ``with`` block may not have used it yet."""
+_UNKNOWN_RECEIVES: Final = 100
 
 
 class Breakers:
@@ -74,10 +78,15 @@ class Breakers:
         states = [limit.holding for limit in self._limits]
         return next((keeper for keeper in self.keepers if keeper.state in states), None)
 
-    def batch_starts(self) -> None:
+    def batch_starts(self, records: Sequence[Record], lambda_context: Any) -> None:
         """Have the circuits of ``with`` blocks read that are not known to be closed; admission does so for others."""
         for keeper in self.keepers[self._of_consumer :]:
             keeper.state.batch_starts()
+        for keeper in self.keepers:
+            if keeper.pause is not None:
+                keeper.pause.function = str(getattr(lambda_context, "invoked_function_arn", ""))
+                if not self.is_tick(records):
+                    keeper.pause.queues.add(records[0].queue_arn)
 
     def keeper_of(self, error: BaseException) -> Keeper | None:
         """Return the breaker for which an error counts; None if there is none."""
@@ -133,18 +142,21 @@ class Breakers:
         )
 
     def is_tick(self, records: Sequence[Record]) -> bool:
-        """Return whether a batch comes from the queue of tick messages."""
-        url = os.environ.get(QUEUE_VARIABLE, "")
-        return bool(url and records) and url.rsplit("/", 2)[1:] == records[0].queue_arn.split(":")[4:6]
+        """Return whether a batch comes from the queue of tick messages, or from the rule that watches breakers."""
+        return is_watch(records) or is_of_queue(records, os.environ.get(QUEUE_VARIABLE, ""))
 
     async def tick(self, record: Record) -> float | None:
-        """Handle a tick message; return the seconds until the next one, None if no more is needed."""
-        name = _breaker_of_tick(record.body)
-        keeper = next((keeper for keeper in self.keepers if keeper.state.breaker.name == name), None)
-        if keeper is None:
-            logger.warning("a tick message names no breaker of this consumer, and is deleted: %s", record.body)
+        """Handle a tick message, or the rule's event; return the seconds until the next tick, None for no more."""
+        if is_watch([record]):
+            for keeper in self.keepers:
+                await keeper.tick("")
             return None
-        return await keeper.tick(record.message_id)
+        name = breaker_of_tick(record.body)
+        named = [keeper for keeper in self.keepers if keeper.state.breaker.name == name]
+        if named:
+            return await named[0].tick(record.message_id)
+        logger.warning("a tick message names no breaker that is in use here: %s", record.body)
+        return _UNKNOWN_SECONDS if name and record.receive_count < _UNKNOWN_RECEIVES else None
 
 
 def _keeper(
@@ -157,6 +169,7 @@ def _keeper(
         environment.loop,
         environment.threads.run,
         _send_tick(environment),
+        _mapping_pause(breaker, environment),
         is_of_blocks=is_of_blocks,
     )
 
@@ -178,14 +191,15 @@ def _send_tick(environment: Resources) -> Callable[[str], Awaitable[object]] | N
     async def send(name: str) -> None:
         from fanfold._ports.queue import Message
 
-        await (await open_queue()).send([Message(json.dumps({"fanfold": TICK, "breaker": name}))])
+        await (await open_queue()).send([Message(tick_body(name))])
 
     return send
 
 
-def _breaker_of_tick(body: str) -> object:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+def _mapping_pause(breaker: Breaker, environment: Resources) -> MappingPause | None:
+    if os.environ.get(PAUSE_VARIABLE, "").strip().lower() != "true":
         return None
-    return document.get("breaker") if isinstance(document, dict) and document.get("fanfold") == TICK else None
+    if breaker.probe is None:
+        logger.warning("breaker %r: its mapping is not paused, because that needs a function as `probe`", breaker.name)
+        return None
+    return MappingPause(breaker.name, environment.open_mappings())

@@ -113,9 +113,9 @@ class BatchFactory:
             reads_outcomes = reads_outcomes or observation.reads_outcomes
         breakers = self._breakers(shared, environment)
         if breakers is not None:
+            breakers.batch_starts(records, shared.lambda_context)
             if breakers.is_tick(records):
                 return self._tick(records, breakers, environment, shared)
-            breakers.batch_starts()
         arguments: dict[str, Any] = {
             "concurrency": concurrency,
             "deadline": shared.deadline,

@@ -19,6 +19,7 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment, preload
+from fanfold._consumer.handler_names import note
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import INVOKE, not_started, respond, run_and_respond
@@ -73,6 +74,7 @@ class Consumer(Generic[P, T]):
         """The handler function, undecorated."""
         self.settings = settings
         """The settings of this consumer."""
+        note(function)
         self._batches = BatchFactory(function, settings, bind(function, chunk_size=settings.chunk_size))
         self._runtime = Runtime(
             functools.partial(open_environment, settings, self._dead_letter_queue),
@@ -128,6 +130,10 @@ class Consumer(Generic[P, T]):
         if (invoke := INVOKE.get()) is not None:
             return invoke(self, event, context)
         use_context_variables()
+        if self.settings.breaker is not None:
+            from fanfold._breakers.ticks import with_watch  # not imported at cold start
+
+            event = with_watch(event)
         deadline = deadline_of(context, self.settings.deadline_margin)
         records, raises = records_from_event(event), self.settings.raise_on_total_failure
         if deadline.remaining() == 0:
@@ -159,8 +165,8 @@ class Consumer(Generic[P, T]):
     async def _session(self, *, reads_outcomes: bool) -> AsyncIterator[Session]:
         async with open_environment(self.settings, self._dead_letter_queue) as environment:
 
-            def create_batch(event: Event, context: Any) -> Batch:
-                deadline = deadline_of(context, self.settings.deadline_margin)
+            def create_batch(event: Event, context: Any, deadline: Deadline | None) -> Batch:
+                deadline = deadline or deadline_of(context, self.settings.deadline_margin)
                 records = records_from_event(event)
                 return self._batch(
                     records,
@@ -269,7 +275,7 @@ class Session:
 
     def __init__(
         self,
-        create_batch: Callable[[Event, Any], Batch],
+        create_batch: Callable[[Event, Any, Deadline | None], Batch],
         respond: Callable[[Batch], BatchResult],
         environment: ExecutionEnvironment,
     ) -> None:
@@ -278,9 +284,15 @@ class Session:
         self._environment = environment
         self._running: set[Batch] = set()
 
-    async def __call__(self, event: Event, context: Any = None) -> BatchResult:
-        """Process a batch; without a context, the deadline is infinite. Raises the errors of ``Consumer.process``."""
-        batch = self._create_batch(event, context)
+    async def __call__(self, event: Event, context: Any = None, *, deadline: Deadline | None = None) -> BatchResult:
+        """Process a batch. Raises the errors of ``Consumer.process``.
+
+        Args:
+            event: The batch.
+            context: The Lambda context; without one, the deadline is infinite.
+            deadline: The deadline to use in place of the context's: one with another clock, in a simulation.
+        """
+        batch = self._create_batch(event, context, deadline)
         self._running.add(batch)
         try:
             await batch.run()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.breakers import BreakerTable
     from fanfold._ports.idempotency import EntryStore
+    from fanfold._ports.mappings import Mappings
     from fanfold._ports.payload_pointers import OpenStore
     from fanfold._ports.queue import Queue, Settler
     from fanfold._ports.stores import Store
@@ -71,8 +72,7 @@ class ExecutionEnvironment:
         """Returns a function that opens a resource at its first call, and returns it at every call."""
         self.breakers: Any = None
         """The breakers of the consumer; None until the first batch, and in a process without any."""
-        self.pool: ProcessPool | None = None
-        """The worker processes; None until the first batch starts them."""
+        self._pools: dict[object, ProcessPool] = {}
         self._batches: list[RunningBatch] = []
         self._admissions: dict[object, Admission] = {}
 
@@ -82,10 +82,25 @@ class ExecutionEnvironment:
             self._admissions.setdefault(key, create())  # another thread may have been faster
         return self._admissions[key]
 
-    def processes(self, create: Callable[[], ProcessPool]) -> ProcessPool:
-        """Return the worker processes of the consumer; the first batch starts them."""
-        self.pool = self.pool or create()
-        return self.pool
+    @property
+    def pool(self) -> ProcessPool | None:
+        """The worker processes of the consumer; None until the first batch starts them."""
+        return self._pools.get(None)
+
+    def processes(self, create: Callable[[], ProcessPool], key: object = None) -> ProcessPool:
+        """Return the worker processes of the consumer, or of another handler; the first batch starts them.
+
+        Args:
+            create: Starts them.
+            key: The handler; None for that of the consumer.
+        """
+        if key not in self._pools:
+            self._pools[key] = create()
+        return self._pools[key]
+
+    def open_mappings(self) -> Callable[[], Awaitable[Mappings]]:
+        """Return a function that opens what enables and disables event source mappings, at its first call."""
+        return self.open_once(_open_mappings, "mappings")
 
     def open_queue(self, url: str) -> Callable[[], Awaitable[Queue]]:
         """Return a function that opens a queue to send to at its first call, and returns it at every call."""
@@ -103,8 +118,8 @@ class ExecutionEnvironment:
 
     def close(self) -> None:
         """End the worker processes."""
-        if self.pool is not None:
-            self.pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
     def track(self, batch: RunningBatch) -> None:
         """Add a batch that has handlers left at its response, and remove those whose handlers have all ended."""
@@ -247,6 +262,12 @@ def _open_entries(settings: Settings) -> AbstractAsyncContextManager[EntryStore]
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "idempotency") from error
     return open_entries(table, idempotency.layout)
+
+
+def _open_mappings() -> AbstractAsyncContextManager[Mappings]:
+    from fanfold.aws.mappings import open_mappings
+
+    return open_mappings()
 
 
 def _open_queue(url: str) -> AbstractAsyncContextManager[Queue]:

@@ -28,12 +28,12 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.import_string import last_line
 from fanfold._base.log_context import RECORD_KEYS
 from fanfold._base.outcome import Done, Failed
-from fanfold._base.record import Record
 from fanfold._consumer import process_handlers
-from fanfold._consumer.binding import bind_here
-from fanfold._consumer.classify import outcome_of, rejects
+from fanfold._consumer.handler_names import HandlerName
+from fanfold._consumer.process_calls import calls_of
 from fanfold._consumer.process_values import UNSENT
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode
+from fanfold._consumer.xray import continue_trace
 
 _RECEIVE_BYTES = 1 << 18
 _PROGRESS_SECONDS = 0.001
@@ -94,6 +94,7 @@ class _Child:
         self._messages = self._received()
         self._reported_at = 0.0
         self._at = (0, NOTHING)
+        self._trace: str | None = None
         self.is_fork: bool = False
         """True in a process that the handler has forked."""
 
@@ -134,28 +135,21 @@ class _Child:
         logging.root.setLevel(setup["log_level"])
         sys.stdout, sys.stderr = _lines_to(1), _lines_to(2)
         vars(fanfold).update(consumer=process_handlers.consumer, Consumer=process_handlers.Registered)
-        name = process_handlers.HandlerName(*setup["handler"])
+        name = HandlerName(*setup["handler"])
         importlib.import_module(name.module)
         _forward(self)
-        function = process_handlers.registered(name)
-        if function is None:
-            raise LookupError(f"{name.module} does not create a consumer of {name.qualname} when it is imported")
-        settings = process_handlers.settings_of(function) | pickle.loads(setup["settings"])  # noqa: S301 - from our parent
-        self._reject_on = rejects(settings.get("reject_on"))
-        self._takes_raw = setup["takes_raw"]
-        self._state, self._leave = _enter(settings.get("lifespan"))
-        self._bind = bind_here(function)
+        self._calls = calls_of(name, setup["takes"], pickle.loads(setup["settings"]))  # noqa: S301 - from our parent
+        self._state, self._leave = _enter(self._calls.lifespan)
 
     def _start_batch(self, shared: bytes | None, trace_id: str | None, keeps_values: bool) -> None:
         self._keeps_values = keeps_values
-        if trace_id is not None:
-            os.environ["_X_AMZN_TRACE_ID"] = trace_id
+        self._invocation = trace_id
         lambda_context, deadline = (None, Deadline.never()) if shared is None else pickle.loads(shared)  # noqa: S301
-        self._call: Callable[[Record], Any] = self._bind(BatchContext(lambda_context, deadline, self._state))
+        self._call = self._calls.bind(BatchContext(lambda_context, deadline, self._state))
 
     def _run_frame(self, frame: int, records: list[Any]) -> None:
         page = self._page
-        for position, raw in enumerate(records):
+        for position, sent in enumerate(records):
             now = time.monotonic()
             self._at = (frame, position)
             page.run(frame, position, now)
@@ -164,18 +158,24 @@ class _Child:
             ):  # after it is written: the consumer reads the opposite way
                 self._end(frame, position)
                 return
-            record = Record(raw) if self._takes_raw else Record({"messageId": raw[0], "body": raw[1]})
-            token = RECORD_KEYS.set({"message_id": record.message_id})
+            message_id, content, subsegment = sent
+            self._continue_trace(subsegment or self._invocation)
+            token = RECORD_KEYS.set({"message_id": message_id})
             try:
-                self._report(frame, position, self._outcome_of(record))
+                self._report(frame, position, self._outcome_of(message_id, content))
             finally:
                 RECORD_KEYS.reset(token)
         self._end(frame, len(records))
 
-    def _outcome_of(self, record: Record) -> Any:
+    def _continue_trace(self, header: str | None) -> None:
+        if header is not None and header != self._trace:
+            self._trace = header
+            continue_trace(header)
+
+    def _outcome_of(self, message_id: str, content: Any) -> Any:
         value: Any = None
         try:
-            value = self._call(record)
+            value = self._call(message_id, content)
         except Interrupted:
             self.exit(128 + signal.SIGTERM)
         except BaseException as error:  # noqa: BLE001 - every failure is one of this record
@@ -185,7 +185,7 @@ class _Child:
         if value is None:
             return None
         try:
-            return outcome_of(value, self._reject_on)
+            return self._calls.outcome_of(value)
         except BaseException as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             return Failed(error)
 

@@ -1,73 +1,16 @@
-"""Find the function of a consumer again in a worker process.
-
-A process imports the module of the handler, in which ``fanfold.consumer`` only registers functions: it starts nothing,
-and loads no event loop. The handler is the n-th function with its module and qualified name, in the order in which
-consumers of them are created, so decorators around it and factories do not matter.
-"""
+"""``fanfold.consumer`` in a worker process: it only registers functions, starts nothing, and loads no event loop."""
 
 from __future__ import annotations
 
 import functools
-import sys
-import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+from fanfold._consumer.handler_names import note
 from fanfold.errors import ConfigurationError
 
-
-class HandlerName(NamedTuple):
-    """Where a handler is found."""
-
-    module: str
-    """Name of the module that creates the consumer of the handler at its import."""
-    qualname: str
-    """Qualified name of the function."""
-    number: int
-    """Number of functions with this name before it, from 0."""
-
-
-_REGISTERED: dict[tuple[str, str], list[Callable[..., Any]]] = {}
 _SETTINGS: dict[int, dict[str, Any]] = {}
-"""In a worker process, by the id of the function."""
-_LOCK = threading.Lock()
-
-
-def register(function: Callable[..., Any]) -> HandlerName:
-    """Register a function, and return its name; the same function has the same name again."""
-    module = str(getattr(function, "__module__", ""))
-    qualname = str(getattr(function, "__qualname__", repr(function)))
-    with _LOCK:
-        functions = _REGISTERED.setdefault((module, qualname), [])
-        if not any(known is function for known in functions):
-            functions.append(function)
-        return HandlerName(module, qualname, next(i for i, known in enumerate(functions) if known is function))
-
-
-def registered(name: HandlerName) -> Callable[..., Any] | None:
-    """Return a registered function; None if there is none with this name."""
-    functions = _REGISTERED.get((name.module, name.qualname), [])
-    return functions[name.number] if name.number < len(functions) else None
-
-
-def check_findable(function: Callable[..., Any]) -> None:
-    """Refuse a handler that a worker process could not find.
-
-    Raises:
-        ConfigurationError: If it is defined in ``__main__``, or locally and after the import of its module.
-    """
-    module = str(getattr(function, "__module__", None))
-    qualname = str(getattr(function, "__qualname__", repr(function)))
-    if module in {"__main__", "None"}:
-        raise ConfigurationError(
-            f"{qualname} cannot run in worker processes: they cannot import __main__. Define it in a separate module"
-        )
-    spec = getattr(sys.modules.get(module), "__spec__", None)
-    if "<locals>" in qualname and not getattr(spec, "_initializing", False):
-        raise ConfigurationError(
-            f"{qualname} cannot run in worker processes: they cannot find a local function that is created after the "
-            f"import of {module}. Define it at the top of the module"
-        )
+"""By the id of the function, which ``note`` keeps."""
 
 
 def settings_of(function: Callable[..., Any]) -> dict[str, Any]:
@@ -84,7 +27,7 @@ class Registered:
         """The handler function."""
         self.settings = settings
         """The settings as passed."""
-        register(function)
+        note(function)
         _SETTINGS.setdefault(id(function), settings)
 
     def __call__(self, *_arguments: object) -> object:
@@ -98,6 +41,10 @@ class Registered:
     def with_settings(self, **settings: Any) -> Registered:
         """Return a consumer of the same function with other settings."""
         return Registered(self.function, {**self.settings, **settings})
+
+    def with_function(self, function: Callable[..., Any]) -> Registered:
+        """Return a consumer of another function with the same settings."""
+        return Registered(function, self.settings)
 
     def add_observer(self, observer: object) -> None:
         """Do nothing: observers are in the consumer's process."""

@@ -6,8 +6,7 @@ import asyncio
 from typing import Any, NamedTuple
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.record import Record
-from fanfold._consumer.process_handlers import HandlerName
+from fanfold._consumer.handler_names import HandlerName
 
 
 class Spec(NamedTuple):
@@ -20,26 +19,29 @@ class Spec(NamedTuple):
     """
     max_tasks: int | None
     """Number of records after which a process is replaced; None for no limit."""
-    takes_raw: bool
-    """True if the handler needs more than the body: the record, or the context of the batch."""
+    takes: str
+    """The content that the handler needs: ``BODY``; ``RECORD``, with the context of the batch; or ``ARGUMENTS``, for a
+    handler that is not a consumer's."""
 
 
 class Job:
     """A record that waits for a process, or that one has.
 
     Args:
-        record: The record.
-        batch: Its batch.
-        payload: What the process receives of the record.
+        payload: What the process receives: the message id, the content, and the trace header of the open subsegment.
+        size: Size of the content in bytes, approximately.
+        batch: The batch of the record.
         future: Its end: an outcome, or None for success.
     """
 
-    __slots__ = ("batch", "future", "payload", "record")
+    __slots__ = ("batch", "future", "payload", "size")
 
-    def __init__(self, record: Record, batch: PoolBatch, payload: Any, future: asyncio.Future[Any]) -> None:
-        self.record = record
-        self.batch = batch
+    def __init__(
+        self, payload: tuple[str, Any, str | None], size: int, batch: PoolBatch, future: asyncio.Future[Any]
+    ) -> None:
         self.payload = payload
+        self.size = size
+        self.batch = batch
         self.future = future
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from fanfold._base.context import BatchContext
@@ -24,7 +24,8 @@ from fanfold._base.record import Record
 from fanfold._consumer.process_job import Job, PoolBatch, Spec
 from fanfold._consumer.process_slot import RETIRE_SECONDS, Child, Slot
 from fanfold._consumer.process_values import described, error_of, restored, restored_outcome
-from fanfold._consumer.process_wire import MOST_RECORDS, NOTHING
+from fanfold._consumer.process_wire import BODY, MOST_RECORDS, NOTHING, RECORD
+from fanfold._consumer.xray import TRACE_VARIABLE, open_subsegment
 from fanfold.errors import WorkerProcessError
 
 _LOOK_SECONDS: Final = 0.02
@@ -87,12 +88,23 @@ class ProcessPool:
         """
         self._broken, self._early_deaths = "", 0  # a new batch tries again
         self._restore()
-        context = described(shared) if self._spec.takes_raw else None
-        message = ("batch", context, os.environ.get("_X_AMZN_TRACE_ID"), keeps_values)
+        context = described(shared) if self._spec.takes != BODY else None
+        message = ("batch", context, os.environ.get(TRACE_VARIABLE), keeps_values)
         return PoolBatch(message, shared.deadline, timeout)
 
-    async def call(self, record: Record, batch: PoolBatch) -> Any:
+    def call(self, record: Record, batch: PoolBatch) -> Coroutine[Any, Any, Any]:
+        """Run the handler of a consumer for a record, as ``run`` does."""
+        content = record.raw if self._spec.takes == RECORD else record.body
+        return self.run(record.message_id, content, len(record.body), batch)
+
+    async def run(self, message_id: str, content: Any, size: int, batch: PoolBatch) -> Any:
         """Run the handler for a record in a process, and return its value or its outcome.
+
+        Args:
+            message_id: The id of the record, for log records.
+            content: What the handler needs of it.
+            size: Size of the content in bytes, approximately.
+            batch: The batch of the record.
 
         Raises:
             WorkerProcessError: If its process has ended, or no process can run the handler.
@@ -101,8 +113,7 @@ class ProcessPool:
         """
         if self._broken:
             raise WorkerProcessError(self._broken)
-        payload = record.raw if self._spec.takes_raw else (record.message_id, record.body)
-        job = Job(record, batch, payload, self._loop.create_future())
+        job = Job((message_id, content, open_subsegment()), size, batch, self._loop.create_future())
         self._queue.append(job)
         if not self._is_feeding:
             self._is_feeding = True
@@ -170,7 +181,7 @@ class ProcessPool:
         total_bytes = 0
         while self._queue and len(jobs) < share:
             job = self._queue[0]
-            total_bytes += len(job.record.body)
+            total_bytes += job.size
             if jobs and (job.batch is not jobs[0].batch or total_bytes > _MOST_BYTES):
                 break
             self._queue.popleft()
@@ -370,7 +381,7 @@ class ProcessPool:
     def _log(self, slot: Slot, frame: int, position: int, fields: dict[str, Any]) -> None:
         record = logging.makeLogRecord(fields)
         is_known = frame == slot.frame and position < len(slot.jobs)
-        keys = {"message_id": slot.jobs[position].record.message_id} if is_known else {}
+        keys = {"message_id": slot.jobs[position].payload[0]} if is_known else {}
         token = RECORD_KEYS.set({**RECORD_KEYS.get(), **keys})
         try:
             target = logging.getLogger(record.name)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 from fanfold._base.log import BatchLogger
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode, new_page
@@ -46,6 +47,7 @@ class Child:
             theirs.callback(os.close, descriptor)
             self.page = Page(descriptor)
             ours.callback(self.page.close)
+            _CHILDREN.add(self)
             passed = (their_socket.fileno(), descriptor, life)
             self.process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, "-c", _PROGRAM, *map(str, passed), *sys.path],
@@ -54,6 +56,7 @@ class Child:
                 process_group=0,
             )
             self.socket.settimeout(0)
+            ours.callback(_CHILDREN.discard, self)
             self._free = ours.pop_all()
 
     def hang_up(self) -> None:
@@ -70,6 +73,29 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._free.close()
+
+    def let_go(self) -> None:
+        """Let a process that was forked from this one not keep the worker process running: it has copies of the ends.
+
+        Their numbers stay taken, so whatever closes them later closes nothing else.
+        """
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (self.life, self.socket.fileno()):
+            os.dup2(null, descriptor, inheritable=False)
+        os.close(null)
+
+
+_CHILDREN: Final[WeakSet[Child]] = WeakSet()
+"""The worker processes that have not been closed."""
+
+
+def _let_go_of_all() -> None:
+    for child in list(_CHILDREN):
+        child.let_go()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows, which has no worker processes
+    os.register_at_fork(after_in_child=_let_go_of_all)
 
 
 class Owner(Protocol):

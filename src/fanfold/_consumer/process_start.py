@@ -7,18 +7,19 @@ import functools
 import math
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 from fanfold._base import aws_limits
 from fanfold._base.callables import is_coroutine_function
 from fanfold._consumer.binding import takes_only_body
-from fanfold._consumer.process_handlers import check_findable, register
+from fanfold._consumer.handler_names import name_of_consumer
 from fanfold._consumer.process_job import Spec
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold._consumer.process_pool import ProcessPool
 from fanfold._consumer.process_slot import Child
-from fanfold._consumer.process_wire import MOST_RECORDS
+from fanfold._consumer.process_wire import BODY, MOST_RECORDS, RECORD
 from fanfold._consumer.settings import AUTO, CONCURRENCY_VARIABLE, Settings, allowed_concurrency
 from fanfold.errors import ConfigurationError
 
@@ -38,17 +39,13 @@ class Processes:
     """
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
-        name = getattr(function, "__qualname__", repr(function))
-        if is_coroutine_function(function):
-            raise ConfigurationError(f"{name} is an async def: processes is for def handlers; remove it, or use a def")
-        if not hasattr(os, "killpg"):
-            raise ConfigurationError("processes needs signals, which this platform does not have; use threads")
-        check_findable(function)
+        check_handler(function)
         self._settings = settings
         self._gates_each_start = settings.starts_per_second is not None
         changed = {"reject_on": settings.reject_on, "lifespan": settings.lifespan}
+        takes = BODY if takes_only_body(function) else RECORD
         max_tasks = settings.max_tasks_per_process
-        self._spec = Spec(register(function), _pickled(changed), max_tasks, not takes_only_body(function))
+        self._spec = Spec(name_of_consumer(function), _pickled(changed), max_tasks, takes)
         self._started: list[Child] = []
         self._started_by = 0
 
@@ -58,7 +55,7 @@ class Processes:
         settings = self._settings
         if os.environ.get(CONCURRENCY_VARIABLE, "").strip() not in {"", AUTO}:
             return allowed_concurrency(settings)
-        return settings.processes if isinstance(settings.processes, int) else _vcpus()
+        return settings.processes if isinstance(settings.processes, int) else vcpus()
 
     @property
     def records(self) -> int:
@@ -95,7 +92,23 @@ class Processes:
         return ProcessPool(self._spec, self.count, memory_share=share, started=started)
 
 
-def _vcpus() -> int:
+def check_handler(function: Callable[..., Any]) -> None:
+    """Refuse a handler that is not for processes, and a platform without them.
+
+    Raises:
+        ConfigurationError: If it is an ``async def``, the platform lacks signals, or this is a worker process.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    if is_coroutine_function(function):
+        raise ConfigurationError(f"{name} is an async def: processes is for def handlers; remove it, or use a def")
+    if "fanfold._consumer.process_child" in sys.modules:  # would start processes that start processes
+        raise ConfigurationError(f"{name} is called in a worker process, which cannot start others: not at the import")
+    if not hasattr(os, "killpg"):
+        raise ConfigurationError("processes needs signals, which this platform does not have; use threads")
+
+
+def vcpus() -> int:
+    """Return the number of processes for ``"auto"``."""
     memory_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if concurrent_processes() > 1:
         return 1

@@ -16,6 +16,10 @@ from typing import Final
 MOST_RECORDS: Final = 64
 """Maximum number of records in a frame."""
 PAGE_BYTES: Final = 4096
+BODY: Final = "body"
+RECORD: Final = "record"
+ARGUMENTS: Final = "arguments"
+"""Content of the records that a process receives: the body, the whole record, or the arguments of the handler."""
 NOTHING: Final = 0xFFFFFFFF
 """In place of a position: no record runs."""
 

@@ -12,6 +12,7 @@ from fanfold._base.threads import Threads
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.breakers import BreakerTable
+    from fanfold._ports.mappings import Mappings
     from fanfold._ports.queue import Queue
 
 OpenOnce: TypeAlias = Callable[
@@ -32,6 +33,10 @@ class Resources(Protocol):
     """Opens what sends dead letters and sets delays."""
     open_once: OpenOnce
     """Opens further resources."""
+
+    def open_mappings(self) -> Callable[[], Awaitable[Mappings]]:
+        """Return a function that opens what enables and disables event source mappings, at its first call."""
+        ...
 
     def open_queue(self, url: str) -> Callable[[], Awaitable[Queue]]:
         """Return a function that opens a queue to send to at its first call, and returns it at every call."""

@@ -3,12 +3,13 @@
 The SDK keeps one stack of open subsegments per thread. Records that run concurrently on one event loop would share it:
 they would nest their subsegments in each other's and close each other's, and handlers would fail. This module moves the
 stack into a context variable, and each record starts with a copy: its subsegments become children of the subsegment
-around the consumer (``capture_lambda_handler``), on the event loop and on threads.
+around the consumer (``capture_lambda_handler``), on the event loop, on threads, and in worker processes.
 """
 
 from __future__ import annotations
 
 import contextvars
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+TRACE_VARIABLE = "_X_AMZN_TRACE_ID"
+"""Environment variable in which Lambda passes the trace of an invocation."""
 _OPEN: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("fanfold_xray", default=None)
 
 
@@ -78,6 +81,24 @@ def isolate_on_thread(call: Callable[[T], Any]) -> Callable[[T], Any]:
         return call(argument)
 
     return isolated
+
+
+def open_subsegment() -> str | None:
+    """Return the innermost open subsegment as a trace header, for another process; None if none is open or sampled."""
+    entities = (_OPEN.get() or {}).get("entities")
+    if not entities:
+        return None
+    entity = entities[-1]
+    if not entity.sampled or entity.trace_id not in os.environ.get(TRACE_VARIABLE, ""):  # left open by an invocation
+        return None
+    return f"Root={entity.trace_id};Parent={entity.id};Sampled=1"
+
+
+def continue_trace(header: str) -> None:
+    """Make the subsegments that this process opens from now on children of the entity that a trace header names."""
+    os.environ[TRACE_VARIABLE] = header
+    if (core := sys.modules.get("aws_xray_sdk.core")) is not None:
+        core.xray_recorder.clear_trace_entities()  # it would keep the parent as long as the trace is the same
 
 
 def _copied(values: dict[str, Any]) -> dict[str, Any]:

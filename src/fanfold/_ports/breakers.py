@@ -53,6 +53,8 @@ class Circuit(NamedTuple):
     """
     forced: bool = False
     """True if a person opened it: no probe closes it."""
+    paused: str = ""
+    """ARNs of the queues whose mappings were disabled, with spaces in between; they must be enabled again."""
     ticker: str = ""
     """Id of the tick message that was seen last; empty if it is not known."""
 

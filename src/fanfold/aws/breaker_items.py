@@ -84,6 +84,7 @@ def own_attributes(circuit: Circuit) -> dict[str, Any]:
         "state": {"S": circuit.state},
         "version": number(circuit.version),
         "owner": {"S": circuit.owner},
+        "paused": {"S": circuit.paused},
         "ticker": {"S": circuit.ticker},
         "forced": {"BOOL": circuit.forced},
         **{name: number(getattr(circuit, name)) for name in _TIMES},
@@ -158,9 +159,8 @@ def _own_circuit(item: Item) -> Circuit:
         name: _count(item, name) for name in _COUNTS
     }
     forced = _value(item, "forced", "BOOL", "true or false", bool) or False
-    return Circuit(
-        state=_state(item), owner=_text(item, "owner"), ticker=_text(item, "ticker"), forced=forced, **numbers
-    )
+    owner, paused, ticker = (_text(item, name) for name in ("owner", "paused", "ticker"))
+    return Circuit(state=_state(item), owner=owner, paused=paused, ticker=ticker, forced=forced, **numbers)
 
 
 def _state(item: Item, *, required: bool = False) -> Any:

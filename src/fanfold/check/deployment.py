@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fanfold.check.model import read_model
 from fanfold.check.values import EventMapping, Function, Model, NotKnown, Queue, Setting
 from fanfold.check.wording import function_of, not_known
 from fanfold.errors import ConfigurationError
+
+TICK_QUEUE: Final = "FANFOLD_BREAKER_QUEUE_URL"
+"""The environment variable that names the queue through which a breaker invokes its function in an outage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Deployment:
     function: Function | None
     """None if only its mapping is in the template."""
     mappings: tuple[EventMapping, ...]
-    """The SQS mappings that invoke it; disabled ones only if there are no others."""
+    """The SQS mappings that invoke it; disabled ones, and that of a breaker's tick, only if there are no others."""
     model: Model
     """The whole template."""
 
@@ -73,12 +76,19 @@ def deployment_of(template: Path, name: str, parameters: Mapping[str, str] | Non
     if name in model.functions:
         mappings = [mapping for mapping in model.mappings if mapping.function == name]
         enabled = [mapping for mapping in mappings if mapping.enabled.value is not False]
-        return Deployment(template, name, model.functions[name], tuple(enabled or mappings), model)
+        chosen = _without_tick(enabled or mappings, model.functions[name])
+        return Deployment(template, name, model.functions[name], chosen, model)
     named = [mapping for mapping in model.mappings if mapping.key == name]
     if not named:
         functions = ", ".join(sorted(model.functions)) or "none"
         raise ConfigurationError(f"template {template} has no function {name!r}; its functions: {functions}")
     return Deployment(template, name, function_of(model, named[0]), tuple(named), model)
+
+
+def _without_tick(mappings: Sequence[EventMapping], function: Function) -> tuple[EventMapping, ...]:
+    """Return the mappings except that of the queue through which a breaker invokes the function, if it has others."""
+    tick = function.queues.get(TICK_QUEUE)
+    return tuple([mapping for mapping in mappings if mapping.queue != tick] or mappings)
 
 
 def undetermined(template: Path, setting: Setting[Any]) -> str:

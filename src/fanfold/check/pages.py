@@ -32,6 +32,7 @@ RETENTION = Page(
 CONSOLE = Page(
     "Configure a dead-letter queue using the Amazon SQS console", f"{_SQS}/sqs-configure-dead-letter-queue.html"
 )
+VISIBILITY = Page("Amazon SQS visibility timeout", f"{_SQS}/sqs-visibility-timeout.html")
 DEAD_LETTERS = Page("Using dead-letter queues in Amazon SQS", f"{_SQS}/sqs-dead-letter-queues.html")
 ACTIONS = Page(
     "Amazon SQS API permissions: Actions and resource reference", f"{_SQS}/sqs-api-permissions-reference.html"

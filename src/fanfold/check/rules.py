@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from fanfold.check import rules_on_functions, rules_on_mappings, rules_on_queues
+from fanfold.check import rules_on_functions, rules_on_mappings, rules_on_outages, rules_on_queues
 from fanfold.check.rule import Page, Rule
 
 __all__ = ["BY_ID", "RULES", "Page", "Rule", "page", "table"]
 
-_TABLES: Final = (rules_on_functions.RULES, rules_on_mappings.RULES, rules_on_queues.RULES)
+_TABLES: Final = (rules_on_functions.RULES, rules_on_mappings.RULES, rules_on_queues.RULES, rules_on_outages.RULES)
 RULES: Final[tuple[Rule, ...]] = tuple(sorted((rule for rules in _TABLES for rule in rules), key=lambda rule: rule.id))
 """All rules, by id."""
 

@@ -42,13 +42,20 @@ class Report:
         return any(_ORDER[finding.severity] <= _ORDER[level] for finding in self.findings)
 
 
-def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, ignore: Collection[str] = ()) -> Report:
+def check_template(
+    file: Path,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    ignore: Collection[str] = (),
+    outage_seconds: float | None = None,
+) -> Report:
     """Check a template file.
 
     Args:
         file: A SAM or CloudFormation template, YAML or JSON.
         parameters: Values of parameters; the others have their defaults.
         ignore: Ids of rules to ignore. A resource can ignore more in its ``Metadata``: ``fanfold: {ignore: [FF004]}``.
+        outage_seconds: Length of an outage that queues have to survive; None if they need not.
 
     Raises:
         ConfigurationError: If the file cannot be read or is not a template, or if the template does not allow the
@@ -56,7 +63,7 @@ def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, i
         MissingExtraError: If the extra ``check`` is not installed.
     """
     template, model, scope = read_model(file, parameters)
-    findings, not_known = check_model(model)
+    findings, not_known = check_model(replace(model, outage_seconds=outage_seconds))
     active = [
         finding
         for finding in findings
@@ -84,7 +91,11 @@ class Unreadable:
 
 
 def check_templates(
-    files: Iterable[Path], *, parameters: Mapping[str, str] | None = None, ignore: Collection[str] = ()
+    files: Iterable[Path],
+    *,
+    parameters: Mapping[str, str] | None = None,
+    ignore: Collection[str] = (),
+    outage_seconds: float | None = None,
 ) -> tuple[list[Report], list[Unreadable]]:
     """Check templates; the findings in a template do not depend on whether the others can be read.
 
@@ -92,6 +103,7 @@ def check_templates(
         files: Template files, and folders that the AWS CDK wrote (``cdk.out``).
         parameters: As for ``check_template``.
         ignore: As for ``check_template``.
+        outage_seconds: As for ``check_template``.
 
     Raises:
         MissingExtraError: If the extra ``check`` is not installed.
@@ -100,7 +112,7 @@ def check_templates(
     unreadable: list[Unreadable] = []
     for file in dict.fromkeys(template for path in files for template in _templates_in(path)):
         try:
-            reports.append(check_template(file, parameters=parameters, ignore=ignore))
+            reports.append(check_template(file, parameters=parameters, ignore=ignore, outage_seconds=outage_seconds))
         except MissingExtraError:
             raise
         except ConfigurationError as error:

@@ -263,6 +263,8 @@ class Model:
     """Parts of the template that could not be read."""
     pipes: tuple[EventMapping, ...] = ()
     """The EventBridge pipes that read a queue."""
+    outage_seconds: float | None = None
+    """Length of an outage that queues have to survive; None if the user has stated none."""
 
     @property
     def readers(self) -> tuple[EventMapping, ...]:

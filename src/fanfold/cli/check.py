@@ -23,6 +23,14 @@ from fanfold.cli.arguments import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+_OUTAGE = typer.Option(
+    None,
+    metavar="SECONDS",
+    min=1,
+    max=1_209_600,
+    help="Warn about queues whose settings do not survive an outage of this length of a service that the function "
+    "calls; 900 is a good start.",
+)
 
 
 class Form(StrEnum):
@@ -54,6 +62,7 @@ def check(
         help="Lowest severity that makes the exit code 1.",
     ),
     ignore: list[str] = typer.Option([], metavar="RULE", help="Skip this rule, such as FF012. Repeatable."),
+    outage: float | None = _OUTAGE,
     form: Form = typer.Option(
         Form.TEXT, "--format", case_sensitive=False, metavar="|".join(Form), help="Output format of the findings."
     ),
@@ -84,7 +93,9 @@ def check(
         raise ConfigurationError("TEMPLATE is required. Run `fanfold check template.yaml`")
     chosen = _form(form, as_json_too=json_form, as_sarif_too=sarif_form)
     ignored = {_rule(name) for name in ignore}
-    reports, unreadable = check_templates(templates, parameters=parameters_of(parameter), ignore=ignored)
+    reports, unreadable = check_templates(
+        templates, parameters=parameters_of(parameter), ignore=ignored, outage_seconds=outage
+    )
     if chosen is Form.JSON:
         print(json.dumps(as_json(reports, unreadable), default=str))
     elif chosen is Form.SARIF:

@@ -26,6 +26,9 @@ def init(
     powertools: bool = typer.Option(
         False, "--powertools", help="Create a consumer with the logger, metrics and tracer of Powertools."
     ),
+    breaker: bool = typer.Option(
+        False, "--breaker", help="Add a breaker to the consumer: an outage of a service that it calls costs no message."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of text."),
 ) -> None:
     """Create a new project: handler, template, tests, saved events, CI.
@@ -33,10 +36,11 @@ def init(
     Use it to start a service. The project passes its tests and can be deployed as is. Its requirements have exact
     versions. An existing folder is never changed.
     """
-    folder = create(name, Path(), version=__version__, job=job, fifo=fifo, powertools=powertools)
+    folder = create(name, Path(), version=__version__, job=job, fifo=fifo, powertools=powertools, breaker=breaker)
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     if as_json:
         print(json.dumps({"folder": str(folder), "files": files}))
         return
-    print(f"{folder}: created a {'job' if job else 'consumer'} with {len(files)} files, described in README.md")
+    kind = "job" if job else "consumer with a breaker" if breaker else "consumer"
+    print(f"{folder}: created a {kind} with {len(files)} files, described in README.md")
     print(_NEXT.format(name=name))

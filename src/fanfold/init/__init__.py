@@ -3,14 +3,15 @@
 The files are in ``templates``: ``common`` for all, ``consumer`` or ``job``, then those of each option, which replace
 others. A line that ends with ``#if fifo`` or ``#if not fifo`` is only in projects with or without that option. In all
 files, ``my-project`` is replaced by the project's name, and ``0.0.0`` by this release. A job has fanfold's
-``template.yaml`` and state machines. ``locks`` contains the exact versions that fanfold's own tests use.
+``template.yaml`` and state machines. ``locks`` contains the exact versions that fanfold's own tests use. A consumer with
+a breaker also has the lines between ``[breaker`` and ``breaker]``.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,9 @@ from fanfold._stack.project import project_folder
 from fanfold.errors import ConfigurationError
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+_BREAKER_LINES: Final = re.compile(
+    r"^[^\n]*\[breaker\b[^\n]*\n(.*?)^[^\n]*\bbreaker\][^\n]*\n", re.MULTILINE | re.DOTALL
+)
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _ONLY_IF: Final = re.compile(r"^(.*?)[ \t]*#if (not )?(\w+)\n", re.MULTILINE)
 _LOCK: Final = """# Exact versions, so that tests and `sam build` use the same. Edit {source}, then run `make lock`.
@@ -45,7 +49,7 @@ def check_project_name(name: str) -> str:
 
 
 def project_files(
-    name: str, *, version: str, job: bool = False, fifo: bool = False, powertools: bool = False
+    name: str, *, version: str, job: bool = False, fifo: bool = False, powertools: bool = False, breaker: bool = False
 ) -> dict[str, str]:
     """Return the texts of the files of a new project, by path.
 
@@ -55,20 +59,18 @@ def project_files(
         job: True for a job, False for a consumer.
         fifo: True for a consumer of a FIFO queue.
         powertools: True for a consumer with the logger, metrics and tracer of Powertools.
+        breaker: True for a consumer with a breaker.
 
     Raises:
-        ConfigurationError: If an option of a consumer is combined with ``job``.
+        ConfigurationError: If these options cannot be combined.
     """
-    if job and (fifo or powertools):
-        option = "--fifo" if fifo else "--powertools"
-        raise ConfigurationError(
-            f"{option} is an option of a consumer: leave out {option} or --job. For a job with FIFO queues, set the "
-            "parameter QueueType=fifo of its template.yaml"
-        )
-    options = {"fifo": fifo, "powertools": powertools}
+    options = {"fifo": fifo, "powertools": powertools, "breaker": breaker}
+    chosen = [option for option, is_chosen in options.items() if is_chosen]
+    _check_options(chosen, job=job)
     texts = {**_texts("common"), **_texts("job" if job else "consumer")}
-    for option in (option for option, chosen in options.items() if chosen):
+    for option in chosen:
         texts |= _texts(f"consumer_{option}")
+    texts = {path: _BREAKER_LINES.sub(r"\1" if breaker else "", text) for path, text in texts.items()}
     if fifo:
         texts["src/app.py"] = texts["src/app.py"].replace(_STANDARD_CONCURRENCY, _FIFO_CONCURRENCY)
     if job:
@@ -82,7 +84,14 @@ def project_files(
 
 
 def create(
-    name: str, parent: Path, *, version: str, job: bool = False, fifo: bool = False, powertools: bool = False
+    name: str,
+    parent: Path,
+    *,
+    version: str,
+    job: bool = False,
+    fifo: bool = False,
+    powertools: bool = False,
+    breaker: bool = False,
 ) -> Path:
     """Write a new project into a new folder, and return the folder. Existing files are never changed.
 
@@ -91,7 +100,7 @@ def create(
             written.
     """
     folder = parent / check_project_name(name)
-    files = project_files(name, version=version, job=job, fifo=fifo, powertools=powertools)
+    files = project_files(name, version=version, job=job, fifo=fifo, powertools=powertools, breaker=breaker)
     try:
         folder.mkdir()
     except FileExistsError as error:
@@ -104,6 +113,19 @@ def create(
         shutil.rmtree(folder, ignore_errors=True)
         raise ConfigurationError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     return folder
+
+
+def _check_options(chosen: Sequence[str], *, job: bool) -> None:
+    if job and chosen:
+        option = f"--{chosen[0]}"
+        raise ConfigurationError(
+            f"{option} is an option of a consumer: leave out {option} or --job. For a job with FIFO queues, set the "
+            "parameter QueueType=fifo of its template.yaml"
+        )
+    if "breaker" in chosen and len(chosen) > 1:
+        raise ConfigurationError(
+            f"--breaker cannot be combined with --{chosen[0]}: leave out one of them, and add it to the code"
+        )
 
 
 def _texts(kind: str) -> dict[str, str]:

@@ -8,7 +8,8 @@ are Powertools'. The differences:
 
 - ``AsyncBatchProcessor`` runs up to ``concurrency`` handlers concurrently (default: 10). They run on fanfold's event
   loop, which is not the loop of the invocation's thread; ``def`` handlers run on threads.
-- ``BatchProcessor`` refuses ``async def`` handlers; with ``concurrency`` above 1, handlers run on threads.
+- ``BatchProcessor`` refuses ``async def`` handlers; with ``concurrency`` above 1, handlers run on threads, and with
+  ``processes``, in worker processes.
 - ``SqsFifoPartialProcessor`` supports ``async def`` handlers in ``async_process_partial_response``. With
   ``skip_group_on_error`` and a ``concurrency``, message groups run concurrently. A record that fails validation fails
   alone.
@@ -28,12 +29,14 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fanfold._base.callables import is_coroutine_function
+from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.threads import Threads
 from fanfold._consumer.environment import ExecutionEnvironment
+from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.settings import check_count
 from fanfold.errors import ConfigurationError, MissingExtraError, NotStartedError
 from fanfold.logs import RecordLogging
@@ -57,6 +60,9 @@ try:
     )
 except ModuleNotFoundError as missing:
     raise MissingExtraError("powertools", "fanfold.powertools") from missing
+
+if TYPE_CHECKING:  # with the event loop, at the first use
+    from fanfold.powertools._processes import RecordProcesses
 
 __all__ = [
     "AsyncBatchProcessor",
@@ -116,14 +122,31 @@ class BatchProcessor(BoundedProcessor, powertools_batch.BatchProcessor):
         args: Arguments of Powertools' class: ``event_type``, ``model``, ``raise_on_entire_batch_failure``, ``logger``.
         concurrency: Maximum number of handlers that run concurrently: 1 to run them one by one on the invocation's
             thread, more to run them on worker threads.
+        processes: Number of worker processes that run the handlers, each one record at a time, in place of threads;
+            ``"auto"`` for the vCPUs that there are. They must be able to import the handler.
+        timeout: Seconds after which the worker process of a record is ended, and the record fails; None for no limit
+            other than the deadline of the invocation. Requires ``processes``.
         kwargs: Same as ``args``.
 
     Raises:
-        ConfigurationError: If the concurrency is not an integer of at least 1.
+        ConfigurationError: If one of them is invalid, or ``concurrency`` contradicts ``processes``.
     """
 
-    def __init__(self, *args: Any, concurrency: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        concurrency: int = 1,
+        processes: int | Literal["auto"] | None = None,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.concurrency: int = check_count(concurrency, "concurrency")
+        self._processes = _record_processes(processes, timeout, concurrency)
+        if self._processes is not None and _overrides_process_record(type(self)):
+            raise ConfigurationError(
+                f"{type(self).__qualname__} overrides _process_record, which a processor with processes does not call; "
+                "remove processes, or override success_handler and failure_handler"
+            )
         super().__init__(*args, **kwargs)
 
     def process(self) -> list[Entry]:
@@ -137,8 +160,10 @@ class BatchProcessor(BoundedProcessor, powertools_batch.BatchProcessor):
                 f"{_name_of(self.handler)} is an async def, which {type(self).__name__}.process would never run; "
                 "use AsyncBatchProcessor and async_process_partial_response"
             )
+        if self._processes is not None:
+            return _process_in_processes(self, self._processes)
         if self.concurrency > 1:
-            return self._fan_out(self._on_threads, on_threads=True)
+            return self._fan_out(self._on_threads, clamp_concurrency(self.concurrency, threads=True))
         deadline = invocation_deadline(self._call_context)
         return [self._process_before(deadline, raw) for raw in self.records]
 
@@ -157,7 +182,12 @@ class BatchProcessor(BoundedProcessor, powertools_batch.BatchProcessor):
             )
         return super().success_handler(record, result)
 
-    def _on_threads(self, environment: ExecutionEnvironment) -> RunOne:
+    async def _process_awaiting(self, raw: dict[str, Any]) -> Entry:
+        """Process a record as Powertools does, with a handler that must be awaited."""
+        process_record = powertools_batch.AsyncBatchProcessor._async_process_record  # noqa: SLF001
+        return await process_record(self, raw)  # type: ignore[arg-type]
+
+    def _on_threads(self, environment: ExecutionEnvironment, _: Deadline) -> RunOne:
         return functools.partial(environment.threads.run, self._process_record)
 
     def _process_before(self, deadline: Deadline, raw: dict[str, Any]) -> Entry:
@@ -180,20 +210,29 @@ class SqsFifoPartialProcessor(BatchProcessor, powertools_batch.SqsFifoPartialPro
         args: Arguments of Powertools' class: ``model``, ``skip_group_on_error``, ``logger``.
         concurrency: Maximum number of message groups that run concurrently. More than 1 requires
             ``skip_group_on_error``, because without it the whole batch stops at the first failure.
+        processes: As for ``BatchProcessor``; more than 1 requires ``skip_group_on_error``, too.
+        timeout: As for ``BatchProcessor``.
         kwargs: Same as ``args``.
 
     Raises:
-        ConfigurationError: If the concurrency is not an integer of at least 1, or is more than 1 without
-            ``skip_group_on_error``.
+        ConfigurationError: As for ``BatchProcessor``, or if message groups cannot run concurrently.
     """
 
-    def __init__(self, *args: Any, concurrency: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, concurrency=concurrency, **kwargs)
-        if concurrency > 1 and not self._skip_group_on_error:
-            raise ConfigurationError(
-                f"concurrency={concurrency} requires skip_group_on_error=True, because without it the batch stops at "
-                "its first failure"
-            )
+    def __init__(
+        self,
+        *args: Any,
+        concurrency: int = 1,
+        processes: int | Literal["auto"] | None = None,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, concurrency=concurrency, processes=processes, timeout=timeout, **kwargs)
+        for name, value in (("concurrency", concurrency), ("processes", processes)):
+            if value not in {1, None} and not self._skip_group_on_error:
+                raise ConfigurationError(
+                    f"{name}={value!r} requires skip_group_on_error=True, because without it the batch stops at its "
+                    "first failure"
+                )
 
     # Powertools keeps the current record's group on the instance. Groups run concurrently here, so it is kept in a
     # context variable.
@@ -207,12 +246,16 @@ class SqsFifoPartialProcessor(BatchProcessor, powertools_batch.SqsFifoPartialPro
 
     def async_process(self) -> list[Entry]:
         """Run the handler as ``process`` does, but on the event loop; supports ``async def`` handlers."""
+        if self._processes is not None:
+            return _process_in_processes(self, self._processes)
         return _process_async(self)
 
     async def _async_process_record(self, record: dict[str, Any]) -> Any:
-        self._current_group_id = _group_of(record)
-        process_record = powertools_batch.AsyncBatchProcessor._async_process_record  # noqa: SLF001
-        return await process_record(self, record)  # type: ignore[arg-type]
+        return await self._process_awaiting(record)
+
+    async def _process_awaiting(self, raw: dict[str, Any]) -> Entry:
+        self._current_group_id = _group_of(raw)
+        return await super()._process_awaiting(raw)
 
     def _lane(self, raw: Mapping[str, Any], position: int) -> str | None:
         if not self._skip_group_on_error:
@@ -237,20 +280,60 @@ class SqsFifoPartialProcessor(BatchProcessor, powertools_batch.SqsFifoPartialPro
 def _process_async(processor: AsyncBatchProcessor | SqsFifoPartialProcessor) -> list[Entry]:
     handler = processor.handler
 
-    def prepare(environment: ExecutionEnvironment) -> RunOne:
+    def prepare(environment: ExecutionEnvironment, _: Deadline) -> RunOne:
         if not is_coroutine_function(handler):
             processor.handler = functools.partial(_on_thread, environment.threads, handler)
         return processor._async_process_record  # noqa: SLF001 - the method that subclasses override
 
+    concurrency = clamp_concurrency(processor.concurrency, threads=not is_coroutine_function(handler))
     try:
-        return processor._fan_out(prepare, on_threads=not is_coroutine_function(handler))  # noqa: SLF001 - this package
+        return processor._fan_out(prepare, concurrency)  # noqa: SLF001 - this package
     finally:
         processor.handler = handler
+
+
+def _process_in_processes(processor: BatchProcessor, processes: RecordProcesses) -> list[Entry]:
+    handler, context = processor.handler, processor._call_context  # noqa: SLF001 - this package
+    spec = processes.spec_of(handler)
+
+    def prepare(environment: ExecutionEnvironment, deadline: Deadline) -> RunOne:
+        processor.handler = processes.handler(spec, environment, BatchContext(context, deadline, None))
+        return processes.identified(processor._process_awaiting, processor._identifier)  # noqa: SLF001 - this package
+
+    try:
+        return processor._fan_out(prepare, processes.records)  # noqa: SLF001 - this package
+    finally:
+        processor.handler = handler
+
+
+def _record_processes(
+    processes: int | Literal["auto"] | None, timeout: float | None, concurrency: int
+) -> RecordProcesses | None:
+    """Return the worker processes for the settings of a processor; None for threads.
+
+    Raises:
+        ConfigurationError: If the settings are invalid, or contradict each other.
+    """
+    if processes is None:
+        if timeout is not None:
+            raise ConfigurationError("timeout requires processes: without them, a handler cannot be ended")
+        return None
+    if concurrency not in {1, processes}:
+        raise ConfigurationError(f"processes={processes!r} is the concurrency: remove concurrency={concurrency}")
+    from fanfold.powertools._processes import RecordProcesses
+
+    return RecordProcesses(processes, timeout)
 
 
 async def _on_thread(threads: Threads, handler: Callable[..., Any], **kwargs: Any) -> Any:
     value = await threads.run(handler, **kwargs)
     return await value if inspect.isawaitable(value) else value
+
+
+def _overrides_process_record(processor: type[BatchProcessor]) -> bool:
+    kind = powertools_batch
+    originals = (kind.BatchProcessor._process_record, kind.SqsFifoPartialProcessor._process_record)  # noqa: SLF001
+    return processor._process_record not in originals  # noqa: SLF001 - a method that subclasses may override
 
 
 def _group_of(raw: Mapping[str, Any]) -> str | None:

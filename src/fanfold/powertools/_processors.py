@@ -19,7 +19,6 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.classify import invalid_return
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.loop_thread import Runtime, deadline_of
-from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import run_batch
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.stages import HandlerCall
@@ -136,14 +135,19 @@ class BoundedProcessor(BasePartialBatchProcessor):
                 return ("fail", f"{exception[0]}:{exception[1]}", record)
             return super().failure_handler(record, exception)
 
-    def _fan_out(self, prepare: Callable[[ExecutionEnvironment], RunOne], *, on_threads: bool) -> list[Entry]:
-        """Run the batch on the event loop, and return one entry for each record, in batch order."""
+    def _fan_out(self, prepare: Callable[[ExecutionEnvironment, Deadline], RunOne], concurrency: int) -> list[Entry]:
+        """Run the batch on the event loop, and return one entry for each record, in batch order.
+
+        Args:
+            prepare: Returns what runs one record.
+            concurrency: Maximum number of records that run or wait for a worker process, at least 1.
+        """
         deadline = invocation_deadline(self._call_context)
         items = [_Item(raw, position, self._lane(raw, position)) for position, raw in enumerate(self.records)]
         batch_entries = _BatchEntries(len(items))
 
         def create_batch(environment: ExecutionEnvironment) -> Batch:
-            run_one = isolate_subsegments(prepare(environment))
+            run_one = isolate_subsegments(prepare(environment, deadline))
 
             async def call(item: Any) -> Exception | None:
                 entry = await run_one(item.raw)
@@ -156,7 +160,7 @@ class BoundedProcessor(BasePartialBatchProcessor):
                 HandlerCall(call, takes_list=False),
                 _SETTINGS,
                 environment,
-                concurrency=clamp_concurrency(self.concurrency, threads=on_threads),
+                concurrency=concurrency,
                 deadline=deadline,
                 admission=Admission(),
             )

@@ -51,6 +51,12 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def is_running(pid: int) -> bool:
+    """Return whether a process has not ended."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
 def batch_of(pool: ProcessPool, timeout: float | None = None) -> Any:
     return pool.begin(BatchContext(make_context(30), Deadline.after(30), None), timeout, keeps_values=True)
 
@@ -170,9 +176,34 @@ def test_the_processes_that_a_handler_starts_end_with_the_consumer(tmp_path):
         time.sleep(0.01)
     consumer.kill()
     consumer.wait()
-    status = Path(f"/proc/{file.read_text()}/stat")
-    while status.exists() and status.read_text().rpartition(")")[2].split()[0] not in "ZX":
+    while is_running(int(file.read_text())):
         time.sleep(0.01)
+
+
+def test_a_process_that_was_forked_from_the_consumer_does_not_keep_its_worker_process(tmp_path):
+    """SIGKILL ends the consumer; the forked process has copies of its descriptors, and runs on."""
+    file = tmp_path / "pids"
+    program = (
+        "import os, sys, time, odd_process_app; from fanfold.testing import make_context, make_event\n"
+        "result = odd_process_app.handler.invoke(make_event({'do': 'pid'}), make_context(60))\n"
+        "forked = os.fork()\n"
+        "if forked: open(sys.argv[1], 'w').write(f'{result.outcomes[0].value} {forked}.')\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    consumer = subprocess.Popen([sys.executable, "-c", program, str(file)], env=environment)  # noqa: S603
+    while not (file.exists() and file.read_text().endswith(".")):
+        assert consumer.poll() is None
+        time.sleep(0.01)
+    worker, forked = (int(pid) for pid in file.read_text()[:-1].split())
+    consumer.kill()
+    consumer.wait()
+    try:
+        while is_running(worker):
+            time.sleep(0.01)
+        assert is_running(forked)
+    finally:
+        os.kill(forked, signal.SIGKILL)
 
 
 # --- Starts and ends.
@@ -240,6 +271,9 @@ async def test_records_of_a_process_that_ends_when_no_other_can_be_started_fail(
 def test_the_lifespans_of_all_processes_end_together(tmp_path, monkeypatch):
     """Each waits for the end of the other one, within the time that the consumer gives them."""
     monkeypatch.setenv("ODD_FILE", str(tmp_path))
-    result = odd_process_app.ending_together.invoke(make_event(1, 2), make_context(30))
+    pids: set[str] = set()
+    while len(pids) < 2:  # both have started
+        result = odd_process_app.ending_together.invoke(make_event(1, 2), make_context(30))
+        pids.update(str(outcome.value) for outcome in result.outcomes)
     odd_process_app.ending_together.close()
-    assert {path.name for path in tmp_path.iterdir()} == {str(outcome.value) for outcome in result.outcomes}
+    assert {path.name for path in tmp_path.iterdir()} == pids

@@ -71,7 +71,7 @@ class Sent:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time of the pool and its slots, which makes no look by itself."""
+    """The time of the pool and its slots."""
     clock = Clock()
     for module in (process_pool, process_slot):
         monkeypatch.setattr(module, "time", clock)
@@ -93,6 +93,10 @@ async def sent(clock: Clock, records: int, *, limit: float | None = None, size: 
     try:
         yield Sent(pool, slot, ends)
     finally:
+        slot.jobs = ()  # no timer of the pool looks at them any more
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
         pool.close()
         slot.page.close()
 

@@ -16,7 +16,7 @@ from fanfold import Record
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._consumer import process_pool
-from fanfold._consumer.process_handlers import HandlerName, Registered, consumer, register, registered, settings_of
+from fanfold._consumer.process_handlers import Registered, consumer, settings_of
 from fanfold._consumer.process_pool import ProcessPool
 from fanfold._consumer.process_slot import Child
 from fanfold._consumer.process_start import Processes
@@ -122,13 +122,16 @@ async def test_the_other_processes_go_on_if_one_cannot_be_replaced(monkeypatch):
         assert len(pool.pids) == 1
 
 
-async def test_a_handler_that_its_module_does_not_register_fails_in_one_line():
+def only_here(body: object) -> None: ...
+
+
+async def test_a_handler_that_its_module_does_not_have_in_a_process_fails_in_one_line(monkeypatch):
     """The error names the module and the handler."""
-    async with opened(process_app.act) as pool:
+    monkeypatch.setattr(process_app, "only_here", only_here, raising=False)
+    monkeypatch.setattr(only_here, "__module__", "process_app")
+    async with opened(only_here) as pool:
         batch = pool.begin(shared(), None, keeps_values=True)
-        with pytest.raises(
-            WorkerProcessError, match="process_app does not create a consumer of act when it is imported"
-        ):
+        with pytest.raises(WorkerProcessError, match="process_app does not have only_here when it is imported"):
             await pool.call(record_of(NOTHING), batch)
 
 
@@ -249,8 +252,7 @@ def test_a_consumer_in_a_worker_process_only_registers_its_function():
     assert settings_of(other.function) == {"processes": 2}
     assert plain.add_observer(object()) is None
     assert plain.close() is None
-    assert registered(register(function)) is function
-    assert registered(HandlerName(__name__, "missing", 0)) is None
+    assert other.with_function(function).settings == {"processes": 2}
     with pytest.raises(ConfigurationError, match="is a consumer; a worker process cannot run its batches"):
         Registered(function, {})({}, None)
 

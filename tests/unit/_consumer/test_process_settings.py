@@ -44,11 +44,23 @@ def test_settings_that_contradict_each_other_are_refused(settings, message):
         fanfold.consumer(**settings)
 
 
-def test_a_module_that_cannot_be_imported_fails_each_record_in_one_line(tmp_path, monkeypatch):
-    """Its import succeeds here and fails in the processes."""
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        (
+            "raise OSError('no license')",
+            "the worker process could not import the handler: OSError: no license (fragile_app.py, line 2)",
+        ),
+        ("os._exit(9)", "the worker process ended while it started: exit code 9"),  # not started again and again
+    ],
+)
+def test_a_module_that_only_the_consumer_can_import_fails_each_record_in_one_line(
+    tmp_path, monkeypatch, statement, message
+):
+    """Its import raises an error in the processes, or ends them."""
     (tmp_path / "fragile_app.py").write_text(
         "import os, fanfold\n"
-        "if os.getpid() != int(os.environ['PARENT']): raise OSError('no license')\n"
+        f"if os.getpid() != int(os.environ['PARENT']): {statement}\n"
         "@fanfold.consumer(processes=2)\n"
         "def handler(body): ...\n"
     )
@@ -56,29 +68,9 @@ def test_a_module_that_cannot_be_imported_fails_each_record_in_one_line(tmp_path
     monkeypatch.syspath_prepend(tmp_path)
     import fragile_app  # type: ignore[import-not-found]
 
-    result = fragile_app.handler.invoke(make_event(1, 2), make_context(20))
+    result = fragile_app.handler.invoke(make_event(1, 2), make_context(30))
     fragile_app.handler.close()
     sys.modules.pop("fragile_app")
-    message = "the worker process could not import the handler: OSError: no license (fragile_app.py, line 2)"
-    assert [str(outcome.error) for outcome in result.outcomes] == [message] * 2
-
-
-def test_processes_that_die_while_they_start_do_not_start_again_and_again(tmp_path, monkeypatch):
-    """After twenty deaths in a row, the records fail."""
-    (tmp_path / "dying_app.py").write_text(
-        "import os, fanfold\n"
-        "if os.getpid() != int(os.environ['PARENT']): os._exit(9)\n"
-        "@fanfold.consumer(processes=2)\n"
-        "def handler(body): ...\n"
-    )
-    monkeypatch.setenv("PARENT", str(os.getpid()))
-    monkeypatch.syspath_prepend(tmp_path)
-    import dying_app  # type: ignore[import-not-found]
-
-    result = dying_app.handler.invoke(make_event(1, 2), make_context(30))
-    dying_app.handler.close()
-    sys.modules.pop("dying_app")
-    message = "the worker process ended while it started: exit code 9"
     assert [str(outcome.error) for outcome in result.outcomes] == [message] * 2
 
 

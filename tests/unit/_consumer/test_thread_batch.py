@@ -286,7 +286,7 @@ async def test_a_thread_waits_while_the_event_loop_has_64_failures_to_read(monke
 
     batch = asyncio.ensure_future(handler.process(make_event(*range(100))))
     await asyncio.sleep(0)
-    assert waits.wait(60)  # this blocks the event loop
+    assert waits.wait(300)  # this blocks the event loop
     assert len(calls) == 65
     assert kinds(await batch) == [Failed] * 100
 

@@ -150,6 +150,19 @@ def _function_in(name: str) -> str:
     return str(event_source_mapping["Properties"]["FunctionName"]["Ref"])
 
 
+def test_the_queue_of_a_breaker_is_not_the_one_to_replay(read: Any):
+    """The function reads it, too, but only in an outage. It can be chosen."""
+    mapping = {"EventSourceArn": {"Fn::GetAtt": ["Tick", "Arn"]}, "FunctionName": {"Ref": "Do"}, "BatchSize": 1}
+    document = template(
+        function={"Environment": {"Variables": {"FANFOLD_BREAKER_QUEUE_URL": {"Ref": "Tick"}}}},
+        event={"BatchSize": 7},
+        Tick={"Type": "AWS::SQS::Queue"},
+        TickMapping={"Type": "AWS::Lambda::EventSourceMapping", "Properties": mapping},
+    )
+    assert read(document).values["batch_size"] == 7
+    assert read(document, "TickMapping").values["batch_size"] == 1
+
+
 def test_a_function_that_reads_several_queues_is_selected_by_its_event(read: Any):
     """The user has to choose the mapping to replay."""
     events = {

@@ -32,6 +32,7 @@ VARIANTS: list[dict[str, bool]] = [
     {"fifo": True},
     {"powertools": True},
     {"fifo": True, "powertools": True},
+    {"breaker": True},
 ]
 
 
@@ -55,6 +56,29 @@ def test_a_new_job_has_exactly_these_files():
     files = project_files("shop", version="1.2.3", job=True)
     machines = {"statemachine/distributed.asl.json", "statemachine/inline.asl.json"}
     assert set(files) == COMMON | machines | {"events/orders.csv", "events/segments.json", "tests/offline.py"}
+
+
+def test_a_breaker_adds_resources_to_a_consumer_and_changes_nothing_else():
+    """Without ``--breaker``, no line about it is left; with it, every line of the other template is still there."""
+    without = project_files("shop", job=False, version="1.2.3")
+    with_breaker = project_files("shop", job=False, version="1.2.3", breaker=True)
+    assert set(with_breaker) == set(without)
+    assert [path for path, text in without.items() if "breaker" in text.lower()] == []
+    assert [path for path, text in with_breaker.items() if "[breaker" in text or "breaker]" in text] == []
+    changed = {path for path, text in with_breaker.items() if text != without[path]}
+    assert changed == {"README.md", "template.yaml", "src/app.py", "tests/test_app.py"}
+    for path in ("README.md", "template.yaml"):
+        lines = iter(with_breaker[path].splitlines())
+        assert [line for line in without[path].splitlines() if line not in lines] == []
+    assert "  BreakerTable:" in with_breaker["template.yaml"]
+
+
+@pytest.mark.parametrize("option", ["fifo", "powertools"])
+def test_a_breaker_and_another_option_are_refused(option: str, tmp_path: Path):
+    """In one line; nothing is created."""
+    with pytest.raises(ConfigurationError, match=f"--breaker cannot be combined with --{option}"):
+        create("shop", tmp_path, version=__version__, breaker=True, **{option: True})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -116,7 +140,7 @@ def test_the_queue_of_a_fifo_consumer_and_its_dead_letter_queue_are_fifo_queues(
     assert "concurrency=10," in files["src/app.py"]
 
 
-@pytest.mark.parametrize("option", ["fifo", "powertools"])
+@pytest.mark.parametrize("option", ["fifo", "powertools", "breaker"])
 def test_an_option_of_a_consumer_is_refused_for_a_job(option: str, tmp_path: Path):
     """The error names the option; nothing is created."""
     with pytest.raises(ConfigurationError, match=f"--{option} is an option of a consumer"):
