@@ -182,7 +182,7 @@ class Keeper:
         )
 
     async def _switch_mappings(self) -> None:
-        """Pause the mappings of an open circuit, or enable those of a closed one; whoever reads it next tries again."""
+        """Pause the mappings of an open circuit, or enable those of a closed one; the next reader tries again."""
         if self.pause is None or (not self._stored.paused and self._stored.is_closed):
             return
         mappings = self.pause

@@ -3,7 +3,7 @@
 The files are in ``templates``: ``common`` for all, ``consumer`` or ``job``, then those of each option, which replace
 others. A line that ends with ``#if fifo`` or ``#if not fifo`` is only in projects with or without that option. In all
 files, ``my-project`` is replaced by the project's name, and ``0.0.0`` by this release. A job has fanfold's
-``template.yaml`` and state machines. ``locks`` contains the exact versions that fanfold's own tests use. A consumer with
+``template.yaml`` and state machines. ``locks`` contains the versions that fanfold's own tests use. A consumer with
 a breaker also has the lines between ``[breaker`` and ``breaker]``.
 """
 
