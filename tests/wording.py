@@ -82,7 +82,6 @@ ALLOWED: tuple[tuple[str, str, str], ...] = (
     ("CONTRIBUTING.md", r"counts the words", "the same"),
     ("docs/screens.py", r"--no-sandbox", "Chromium's option"),
     ("*", r"Sandbox\.Timedout", "Lambda's own name for this error"),
-    ("src/fanfold/_breakers/keeper.py", r"pause", "the pause of an event source mapping, a setting of breakers"),
     ("*", r"\bhidden=True\b", "click's option that leaves a command out of the help"),
     ("src/fanfold/_consumer/learned_limit.py", r"Little's law", "the name of a theorem"),
     ("src/fanfold/cli/help.py", r'"hidden"', "the same option, read"),
