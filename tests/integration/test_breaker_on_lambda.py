@@ -45,7 +45,7 @@ def test_hidden_messages_are_released_and_processed_when_the_service_is_back(
     with outage_on_aws(aws, table, tmp_path / "outage") as deployed:
         begin(deployed)
         deployed.service_is_up()
-        deployed.until(lambda: deployed.is_released(), traffic=True)
+        deployed.until(deployed.is_released, traffic=True)
         deployed.until(deployed.is_over)
         assert deployed.counts(deployed.dead_letters) == (0, 0)
         assert deployed.pages() == 0

@@ -51,7 +51,7 @@ async def _open_tick_queue() -> TickSender:
 
 
 class _BlocksOfEnvironments(dict[int, Any]):
-    """What creates ``with`` blocks, by environment: in the world, all environments share one event loop."""
+    """Functions that create ``with`` blocks, by environment: in the world, all environments share one event loop."""
 
     def __setitem__(self, _loop: Any, create: Any) -> None:
         super().__setitem__(CURRENT.get()[1].number, create)

@@ -23,6 +23,9 @@ POLL_SECONDS: Final = 0.01
 PROBE_POLL_SECONDS: Final = 0.05
 """Interval at which a start asks whether a probe of this execution environment has ended."""
 UNLIMITED: Final = sys.maxsize
+_WORKERS_AFTER_FAILURES: Final = {1: 2, 2: 1}
+_MOST_FAILING: Final = 4
+"""Records in flight in a new execution environment after failures, so that it decides after three of them, soon."""
 _REREAD_SECONDS: Final = 5.0
 """Least time between two reads of a circuit that is closed."""
 _WIDEST: Final = 1_024
@@ -80,7 +83,9 @@ class BreakerState:
         self._is_logged_open = False
         """True if the log states that it is open; the circuit may be open before."""
         self.calls_saved: int = 0
-        """Records that were not started in this outage."""
+        """Records that were not started so far."""
+        self._saved_before = 0
+        """Those before this outage."""
 
     @property
     def is_open(self) -> bool:
@@ -189,12 +194,12 @@ class BreakerState:
     def _grow(self, failed: bool | None) -> bool:
         """Allow twice as many records in flight after as many have ended; return whether that changes the limit.
 
-        In a new execution environment, this goes on until the first success, and failures do not count; after an
-        outage, only successes count.
+        In a new execution environment, this goes on until the first success; after an outage, only successes count.
         """
         before = self.workers
-        if not self._grows_after_success and failed is False:
-            self.workers = UNLIMITED
+        if not self._grows_after_success and failed is not None:
+            failures = self._window.bits.bit_count()
+            self.workers = _WORKERS_AFTER_FAILURES.get(failures, _MOST_FAILING) if failed else UNLIMITED
         elif failed is False or (failed is None and not self._grows_after_success):
             self._ended_in_step += 1
             if self._ended_in_step >= self.workers:
@@ -286,9 +291,9 @@ class BreakerState:
                 "breaker %r is closed: its service is back after %.0f s; %d records were not started here",
                 name,
                 self.circuit.closed_at - self.circuit.since,
-                self.calls_saved,
+                self.calls_saved - self._saved_before,
             )
-            self.calls_saved = 0
+            self._saved_before = self.calls_saved
 
 
 def _nothing() -> None:

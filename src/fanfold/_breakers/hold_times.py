@@ -13,7 +13,6 @@ import math
 from typing import Final
 
 from fanfold._base import aws_limits
-from fanfold._base.message_copy import MOST_DELAY_SECONDS
 from fanfold._base.record import Record
 
 LEAST_SECONDS: Final = 30.0
@@ -68,20 +67,20 @@ def hold_seconds_alone(left: int, rest: float, age: float) -> float:
     return min(max(LEAST_SECONDS, longest), MOST_SECONDS)
 
 
-def tick_seconds(messages: int, budget: float, age: float) -> float:
+def tick_seconds(probes: int, budget: float, age: float) -> float:
     """Return the seconds between probes of a tick that processes messages, so that they last for the budget.
 
-    With ``age * (1 + s) ** messages = budget``, each probe comes a share ``s`` of the outage after the one before.
+    With ``age * (1 + s) ** probes = budget``, each probe comes a share ``s`` of the outage after the one before.
 
     Args:
-        messages: Messages that can be probes.
+        probes: Receives that can be probes.
         budget: The outage budget, seconds.
         age: Seconds since the outage began.
     """
     began = max(LEAST_SECONDS, age)
-    return began * (max(1.0, budget / began) ** (1 / messages) - 1) if messages else 0.0
+    return began * (max(1.0, budget / began) ** (1 / probes) - 1) if probes else 0.0
 
 
 def copy_seconds(age: float) -> float:
     """Return the delay of a copy, which cannot be made visible earlier: a quarter of the outage, from 30 s to 900 s."""
-    return min(max(LEAST_SECONDS, _COPY_AGES * age), MOST_DELAY_SECONDS)
+    return min(max(LEAST_SECONDS, _COPY_AGES * age), aws_limits.SQS_MAX_DELAY_SECONDS)

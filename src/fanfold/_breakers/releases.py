@@ -85,7 +85,7 @@ class Releases:
         return Visible(visible, are_left=are_left)
 
     async def one_probe(self, circuit: Circuit, fewest_receives: int) -> int:
-        """Make one message visible, which becomes the probe; return how many can be probes, of those looked at.
+        """Make one message visible, which becomes the probe; return how many probes there can be, of those looked at.
 
         It is one of those with the most receives left.
 
@@ -107,7 +107,7 @@ class Releases:
             able.sort(key=lambda message: -message.receives_left)
             for message in able[:PAGES]:
                 if (await self.messages([message])).visible:
-                    return len(able)
+                    return sum(message.receives_left - fewest_receives + 1 for message in able)
         return 0
 
 

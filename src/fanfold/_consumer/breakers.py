@@ -80,6 +80,11 @@ class Breakers:
         states = [limit.holding for limit in self._limits]
         return next((keeper for keeper in self.keepers if keeper.state in states), None)
 
+    @property
+    def open_of_consumer(self) -> Keeper | None:
+        """A breaker of the consumer, not of ``with`` blocks, that is open; None if none is."""
+        return next((keeper for keeper in self.keepers[: self._of_consumer] if keeper.state.is_open), None)
+
     def batch_starts(self, records: Sequence[Record], lambda_context: Any) -> None:
         """Have the circuits of ``with`` blocks read that are not known to be closed; admission does so for others."""
         for keeper in self.keepers[self._of_consumer :]:

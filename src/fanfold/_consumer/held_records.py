@@ -31,6 +31,7 @@ from fanfold._ports.breakers import Held
 
 if TYPE_CHECKING:
     from fanfold._consumer.outcomes import BatchOutcomes
+    from fanfold.observers import BreakerActivity
 
 _SCARCE_RECEIVES: Final = 2
 """Receives left from which a message that failed waits longer than its backoff."""
@@ -54,6 +55,8 @@ class OpenBreakers(Protocol):
     def are_idle(self) -> bool: ...
     @property
     def holding(self) -> Keeper | None: ...
+    @property
+    def open_of_consumer(self) -> Keeper | None: ...
     def keeper_of(self, error: BaseException) -> Keeper | None: ...
     def log_not_stored(self) -> None: ...
     def redelivered(self) -> None: ...
@@ -82,20 +85,30 @@ class HeldRecords:
         """Positions of records that a ``with`` block refused to call the service for."""
         self._failed: dict[int, Keeper] = {}
         """The breaker for which each record counts that failed, by position."""
+        self._cut_off: set[int] = set()
+        """Positions of records that were cancelled, or took too long: perhaps because the service does not respond."""
 
     @property
     def is_idle(self) -> bool:
         """True if there is nothing to do at the end of the batch."""
-        return not self._failed and self._breakers.are_idle
+        return not (self._failed or self._cut_off) and self._breakers.are_idle
 
     def defers(self, position: int, error: BaseException) -> bool:
         """Return whether a record failed because a service is down: then it is settled at the end of the batch."""
         if (keeper := self._breakers.keeper_of(error)) is None:
-            return False
+            if not issubclass(type(error), asyncio.CancelledError | TimeoutError):
+                return False
+            self._cut_off.add(position)
+            return True
         self._failed[position] = keeper
         if issubclass(type(error), BreakerOpenError):
             self._not_called.add(position)
         return True
+
+    def activity(self) -> Sequence[BreakerActivity]:
+        """Return what the breakers have done since the last call."""
+        activities = [keeper.take_activity() for keeper in self._breakers.keepers]
+        return [activity for activity in activities if activity is not None]
 
     def wait(self, unit: Unit, now: float, seconds: float) -> float:
         """Return the seconds until a unit may start: a message on its last receive waits no longer than it can."""
@@ -143,15 +156,19 @@ class HeldRecords:
 
     def _held(self, outcomes: BatchOutcomes, *, is_refused: bool) -> dict[int, Keeper]:
         """Return the records to hold, by position; settle those that failed although their breaker is closed."""
+        if (open_keeper := self._breakers.open_of_consumer) is not None:
+            abandoned = {position for position, value in enumerate(outcomes.values) if value is ABANDONED}
+            self._failed.update(dict.fromkeys(self._cut_off | abandoned, open_keeper))
         held = {
             position: keeper
             for position, keeper in self._failed.items()
             if keeper.state.is_open or self._is_copied(position, keeper)
         }
-        for position in self._failed.keys() - held.keys():
+        for position in (self._failed.keys() | self._cut_off) - held.keys():
             # Not for as long as the block asked for, while it was open: nobody would release the message.
             outcome = ABANDONED if position in self._not_called else outcomes.values[position] or ABANDONED
-            outcomes.settle_deferred(position, outcome, at_least=self._least_delay(position))
+            at_least = self._least_delay(position) if position in self._failed else None
+            outcomes.settle_deferred(position, outcome, at_least=at_least)
         if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
             not_started = [position for position, value in enumerate(outcomes.values) if value is None]
             keeper.state.calls_saved += len(not_started)

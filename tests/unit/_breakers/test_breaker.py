@@ -50,7 +50,9 @@ INVALID = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "name"), INVALID, ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "name"), INVALID, ids=[f"{number}-{name}" for number, (_, name) in enumerate(INVALID)]
+)
 def test_an_invalid_argument_is_refused_on_one_line(arguments, name):
     """It names the breaker, the argument, what it must be, and what it is."""
     with pytest.raises(ConfigurationError) as raised:
