@@ -166,9 +166,8 @@ def test_failures_of_records_that_started_before_it_opened_change_nothing(outage
     end(state, outage, *[FAILED] * 5)
     state.take_work()
     started_at = outage.clock() - 1
-    assert [state.ended(started_at, outage.clock(), result) for result in (FAILED, SUCCEEDED, OTHER_ERROR)] == [
-        False
-    ] * 3
+    for result in (FAILED, SUCCEEDED, OTHER_ERROR):
+        assert state.ended(started_at, outage.clock(), result)  # a start has to ask
     assert not state.has_work
 
 
@@ -239,7 +238,7 @@ def test_after_an_outage_only_successes_let_more_records_start(outage, caplog):
     assert caplog.messages[-1] == (
         "breaker 'payments' is closed: its service is back after 90 s; 7 records were not started here"
     )
-    assert (state.calls_saved, state.workers, state.wait(outage.clock())) == (0, 1, 0)
+    assert (state.workers, state.wait(outage.clock())) == (1, 0)
     assert state.started() == math.inf
     limits = []
     for result in (OTHER_ERROR, SUCCEEDED, SUCCEEDED, FAILED, SUCCEEDED, *[SUCCEEDED] * 4):

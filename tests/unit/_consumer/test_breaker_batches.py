@@ -52,7 +52,7 @@ def open_now(outage: Outage) -> None:
 def test_five_failures_open_the_breaker_and_the_other_messages_are_held(outage, name):
     """They are held in the queue, each for another time, and their handles are in the table."""
     service = Service()
-    handler = consumer_of(getattr(service, name), outage, outage.breaker())
+    handler = consumer_of(getattr(service, name), outage, outage.breaker(), concurrency=1)
     result = invoke(handler, batch(20))
     handler.close()
     assert len(service.calls) == 5
@@ -109,6 +109,16 @@ def test_a_new_execution_environment_starts_few_records_until_the_first_success(
     assert max(service.in_flight[:7]) <= 4
     assert max(service.in_flight) > 2
     handler.close()
+
+
+@BOTH
+def test_a_new_execution_environment_meets_a_dead_service_with_few_calls(outage, name):
+    """Not with as many as may be in flight."""
+    service = Service()
+    handler = consumer_of(getattr(service, name), outage, outage.breaker(), concurrency=100)
+    assert len(ids(invoke(handler, batch(200)))) == 200
+    handler.close()
+    assert 5 <= len(service.calls) <= 8
 
 
 def test_a_new_execution_environment_is_at_full_speed_after_the_first_success(outage):
@@ -329,7 +339,7 @@ def test_the_errors_of_two_breakers_open_only_their_own(outage):
 def test_a_group_of_a_fifo_queue_has_one_delay(outage):
     """Otherwise it would wait for the longest; its order is kept."""
     service = Service()
-    handler = consumer_of(service.call, outage, outage.breaker())
+    handler = consumer_of(service.call, outage, outage.breaker(), concurrency=1)
     result = invoke(handler, fifo_batch(*"abcdeaabbxyz"))
     handler.close()
     changed, calls = outage.settler.changed, len(service.calls)
@@ -392,7 +402,7 @@ def test_without_a_maximum_of_receives_messages_have_two_left(outage, monkeypatc
 async def test_a_consumer_on_the_callers_loop_has_breakers_too(outage):
     """``process``, and batches that run concurrently in a session."""
     service = Service()
-    handler = consumer_of(service.call, outage, outage.breaker())
+    handler = consumer_of(service.call, outage, outage.breaker(), concurrency=1)
     result = await handler.process(batch(20), make_context(20))
     assert len(service.calls) == 5
     assert len(ids(result)) == 20
