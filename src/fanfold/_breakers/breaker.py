@@ -32,6 +32,7 @@ _ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callab
     weakref.WeakKeyDictionary()
 )
 """Functions that create a ``with`` block in an execution environment, by the event loop of its consumer."""
+_BY_NAME: Final[weakref.WeakValueDictionary[str, Breaker]] = weakref.WeakValueDictionary()
 TABLE_VARIABLE: Final = "FANFOLD_BREAKER_TABLE"
 QUEUE_VARIABLE: Final = "FANFOLD_BREAKER_QUEUE_URL"
 MOST_BREAKERS: Final = 10
@@ -112,6 +113,7 @@ class Breaker:
         self._table = table
         self._has_raised = False
         self._check()
+        _BY_NAME[name] = self
 
     def __repr__(self) -> str:
         return f"Breaker({self.name!r}, on={self.on!r})"
@@ -196,6 +198,11 @@ class Breaker:
             if not is_valid:
                 value = self._table if name == "table" else getattr(self, name)
                 raise ConfigurationError(f"Breaker {self.name!r}: {name} must be {expected}, not {value!r}")
+
+
+def breaker_named(name: str) -> Breaker | None:
+    """Return the breaker with a name that this process has created last; None if there is none."""
+    return _BY_NAME.get(name)
 
 
 def register(loop: asyncio.AbstractEventLoop, create: Callable[[Breaker], Block]) -> None:

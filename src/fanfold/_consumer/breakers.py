@@ -12,7 +12,7 @@ from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._breakers.blocks import Block
-from fanfold._breakers.breaker import QUEUE_VARIABLE, Breaker, register
+from fanfold._breakers.breaker import QUEUE_VARIABLE, Breaker, breaker_named, register
 from fanfold._breakers.breaker_limit import BreakerLimit
 from fanfold._breakers.breaker_state import BreakerState
 from fanfold._breakers.counted import counted_by
@@ -83,10 +83,10 @@ class Breakers:
         for keeper in self.keepers[self._of_consumer :]:
             keeper.state.batch_starts()
         for keeper in self.keepers:
-            if keeper.pause is not None:
-                keeper.pause.function = str(getattr(lambda_context, "invoked_function_arn", ""))
+            if keeper.mapping_pause is not None:
+                keeper.mapping_pause.function = str(getattr(lambda_context, "invoked_function_arn", ""))
                 if not self.is_tick(records):
-                    keeper.pause.queues.add(records[0].queue_arn)
+                    keeper.mapping_pause.queues.add(records[0].queue_arn)
 
     def keeper_of(self, error: BaseException) -> Keeper | None:
         """Return the breaker for which an error counts; None if there is none."""
@@ -153,6 +153,8 @@ class Breakers:
             return None
         name = breaker_of_tick(record.body)
         named = [keeper for keeper in self.keepers if keeper.state.breaker.name == name]
+        if not named and name and (of_block := breaker_named(name)) is not None:
+            named = [self.of_block(of_block)]
         if named:
             return await named[0].tick(record.message_id)
         logger.warning("a tick message names no breaker that is in use here: %s", record.body)

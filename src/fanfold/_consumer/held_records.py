@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fanfold._base.backoff import random_share
+from fanfold._base.backoff import DELIVERY, random_share
 from fanfold._base.deadline import Deadline
-from fanfold._base.message_copy import may_be_copied
+from fanfold._base.message_copy import first_sent, may_be_copied
 from fanfold._base.ordering import Unit, group_of
 from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import Record, Records, is_fifo
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _SCARCE_RECEIVES: Final = 2
 """Receives left from which a message that failed waits longer than its backoff."""
+_MOST_ALONE_SECONDS: Final = 3_600.0
 _LAST_WAIT_SECONDS: Final = 30.0
 """Time for which a message on its last receive waits for the service, without a deadline."""
 
@@ -131,10 +132,8 @@ class HeldRecords:
             if keeper.state.is_open or self._is_copied(position, keeper)
         }
         for position in self._failed.keys() - held.keys():
-            # So long that a second failure opens the circuit before the message has no receive left.
-            is_scarce = receives_left(self._records[position], self._breakers.max_receives) <= _SCARCE_RECEIVES
             outcome = outcomes.values[position] or ABANDONED
-            outcomes.settle_deferred(position, outcome, at_least=SPAN_SECONDS if is_scarce else None)
+            outcomes.settle_deferred(position, outcome, at_least=self._least_delay(position))
         if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
             not_started = [position for position, value in enumerate(outcomes.values) if value is None]
             keeper.state.calls_saved += len(not_started)
@@ -146,6 +145,18 @@ class HeldRecords:
                 if keeper is not None and (value is None or value is BLOCKED_IN_GROUP):
                     held.setdefault(position, keeper)
         return held
+
+    def _least_delay(self, position: int) -> float | None:
+        """Return the least delay of a message that failed, although its breaker is closed; None for any.
+
+        It is so long that another failure opens the circuit before the message has no receive left.
+        """
+        keeper, record = self._failed[position], self._records[position]
+        if receives_left(record, self._breakers.max_receives) > _SCARCE_RECEIVES:
+            return SPAN_SECONDS if keeper.state.is_failing else None
+        sent = first_sent(record) if keeper.is_alone else None
+        age = 0.0 if sent is None else keeper.state.breaker.clock() - sent  # no other one may know that it is down
+        return min(max(SPAN_SECONDS, age), _MOST_ALONE_SECONDS)
 
     def _is_copied(self, position: int, keeper: Keeper) -> bool:
         """Return whether a copy replaces a message, because it has no receive left."""
@@ -168,6 +179,7 @@ class HeldRecords:
         """
         breaker, fewest = keeper.state.breaker, dict[object, int]()
         groups: dict[int, object] = {}
+        first: dict[object, Record] = {}
         for position in positions:
             record = self._records[position]
             left = receives_left(record, self._breakers.max_receives)
@@ -175,13 +187,14 @@ class HeldRecords:
                 left = max(left, UNKNOWN_RECEIVES)  # a copy has all receives again
             groups[position] = group_of(record) if is_fifo([record]) else position
             fewest[groups[position]] = min(left, fewest.get(groups[position], left))
-        rest = breaker.outage_budget - keeper.age
-        seconds = {
-            group: hold_seconds_alone(left, rest, keeper.age)
-            if keeper.is_alone
-            else hold_seconds(left, rest, random_share())
-            for group, left in fewest.items()
-        }
+            first.setdefault(groups[position], record)
+        rest, seconds = breaker.outage_budget - keeper.age, dict[object, float]()
+        for group, left in fewest.items():
+            DELIVERY.set((first[group].message_id, first[group].receive_count))
+            if keeper.is_alone:
+                seconds[group] = hold_seconds_alone(left, rest, keeper.age)
+            else:
+                seconds[group] = hold_seconds(left, rest, random_share(), has_tick=keeper.has_tick)
         return {position: seconds[group] for position, group in groups.items()}
 
     def _hold(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Held]]:

@@ -177,8 +177,8 @@ class BatchOutcomes:
 
     def settle_deferred(self, position: int, outcome: Outcome, *, at_least: float | None = None) -> None:
         """Settle a record that failed as if it had failed now; on a FIFO queue, also what waits for it in its group."""
-        if self._backoff is None and at_least is None and isinstance(outcome, Failed):
-            return
+        if self._backoff is None and isinstance(outcome, Failed):
+            return  # the queue's visibility timeout may be longer than ``at_least``
         delay = self.settle().add(position, self._records[position], outcome, at_least=at_least)
         if delay is not None and self.is_fifo:
             group = group_of(self._records[position])
