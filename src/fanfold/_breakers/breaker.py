@@ -28,7 +28,7 @@ OpenTable: TypeAlias = Callable[[], "AbstractAsyncContextManager[BreakerTable]"]
 
 _BLOCKS: Final[ContextVar[tuple[Block | None, ...]]] = ContextVar("fanfold_breaker_blocks", default=())
 """The ``with`` blocks that the current task or thread is in, the innermost first."""
-_ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[Breaker], Block]]] = (
+_ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[Breaker], Block | None]]] = (
     weakref.WeakKeyDictionary()
 )
 """Functions that create a ``with`` block in an execution environment, by the event loop of its consumer."""
@@ -205,7 +205,7 @@ def breaker_named(name: str) -> Breaker | None:
     return _BY_NAME.get(name)
 
 
-def register(loop: asyncio.AbstractEventLoop, create: Callable[[Breaker], Block]) -> None:
+def register(loop: asyncio.AbstractEventLoop, create: Callable[[Breaker], Block | None]) -> None:
     """Note which execution environment has this event loop, and what creates its ``with`` blocks."""
     _ENVIRONMENTS[loop] = create
 

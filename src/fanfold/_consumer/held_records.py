@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fanfold._base.backoff import DELIVERY, random_share
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._base.message_copy import first_sent, may_be_copied
 from fanfold._base.ordering import Unit, group_of
 from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import Record, Records, is_fifo
+from fanfold._breakers.blocks import BreakerOpenError
 from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
 from fanfold._breakers.hold_times import (
     LEAST_SECONDS,
@@ -29,9 +31,12 @@ from fanfold._ports.breakers import Held
 
 if TYPE_CHECKING:
     from fanfold._consumer.outcomes import BatchOutcomes
+    from fanfold.observers import BreakerActivity
 
 _SCARCE_RECEIVES: Final = 2
 """Receives left from which a message that failed waits longer than its backoff."""
+_KEEPER_SHARE: Final = 1 / 3
+"""Share of the time left at the end of a batch for what the breakers have begun; the rest is for the queue."""
 _MOST_ALONE_SECONDS: Final = 3_600.0
 _LAST_WAIT_SECONDS: Final = 30.0
 """Time for which a message on its last receive waits for the service, without a deadline."""
@@ -50,6 +55,8 @@ class OpenBreakers(Protocol):
     def are_idle(self) -> bool: ...
     @property
     def holding(self) -> Keeper | None: ...
+    @property
+    def open_of_consumer(self) -> Keeper | None: ...
     def keeper_of(self, error: BaseException) -> Keeper | None: ...
     def log_not_stored(self) -> None: ...
     def redelivered(self) -> None: ...
@@ -74,20 +81,34 @@ class HeldRecords:
         """Time from which a message on its last receive is processed although the service is down."""
         if _are_redelivered(records):
             breakers.redelivered()
+        self._not_called: set[int] = set()
+        """Positions of records that a ``with`` block refused to call the service for."""
         self._failed: dict[int, Keeper] = {}
         """The breaker for which each record counts that failed, by position."""
+        self._cut_off: set[int] = set()
+        """Positions of records that were cancelled, or took too long: perhaps because the service does not respond."""
 
     @property
     def is_idle(self) -> bool:
         """True if there is nothing to do at the end of the batch."""
-        return not self._failed and self._breakers.are_idle
+        return not (self._failed or self._cut_off) and self._breakers.are_idle
 
     def defers(self, position: int, error: BaseException) -> bool:
         """Return whether a record failed because a service is down: then it is settled at the end of the batch."""
         if (keeper := self._breakers.keeper_of(error)) is None:
-            return False
+            if not issubclass(type(error), asyncio.CancelledError | TimeoutError):
+                return False
+            self._cut_off.add(position)
+            return True
         self._failed[position] = keeper
+        if issubclass(type(error), BreakerOpenError):
+            self._not_called.add(position)
         return True
+
+    def activity(self) -> Sequence[BreakerActivity]:
+        """Return what the breakers have done since the last call."""
+        activities = [keeper.take_activity() for keeper in self._breakers.keepers]
+        return [activity for activity in activities if activity is not None]
 
     def wait(self, unit: Unit, now: float, seconds: float) -> float:
         """Return the seconds until a unit may start: a message on its last receive waits no longer than it can."""
@@ -110,9 +131,18 @@ class HeldRecords:
             moment: When to stop, on the clock of the deadline.
             is_refused: Whether a policy let no more records start.
         """
+        try:
+            await self._finish(outcomes, moment, is_refused=is_refused)
+        except Exception:
+            logger.exception("a breaker failed; messages are redelivered after their visibility timeout")
+
+    async def _finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
         keepers = self._breakers.keepers
-        await asyncio.gather(*(keeper.finish(self._deadline.until(moment)) for keeper in keepers))
+        left = self._deadline.until(moment)
+        within = None if left is None else left * _KEEPER_SHARE
+        await asyncio.gather(*(keeper.finish(within) for keeper in keepers))
         held = self._held(outcomes, is_refused=is_refused)
+        outcomes.are_held_back = len(held) == len(self._records)
         self._copy(outcomes, held)
         stored = [keeper.hold(messages) for keeper, messages in self._hold(outcomes, held).items()]
         within = self._deadline.until(moment)
@@ -126,14 +156,19 @@ class HeldRecords:
 
     def _held(self, outcomes: BatchOutcomes, *, is_refused: bool) -> dict[int, Keeper]:
         """Return the records to hold, by position; settle those that failed although their breaker is closed."""
+        if (open_keeper := self._breakers.open_of_consumer) is not None:
+            abandoned = {position for position, value in enumerate(outcomes.values) if value is ABANDONED}
+            self._failed.update(dict.fromkeys(self._cut_off | abandoned, open_keeper))
         held = {
             position: keeper
             for position, keeper in self._failed.items()
             if keeper.state.is_open or self._is_copied(position, keeper)
         }
-        for position in self._failed.keys() - held.keys():
-            outcome = outcomes.values[position] or ABANDONED
-            outcomes.settle_deferred(position, outcome, at_least=self._least_delay(position))
+        for position in (self._failed.keys() | self._cut_off) - held.keys():
+            # Not for as long as the block asked for, while it was open: nobody would release the message.
+            outcome = ABANDONED if position in self._not_called else outcomes.values[position] or ABANDONED
+            at_least = self._least_delay(position) if position in self._failed else None
+            outcomes.settle_deferred(position, outcome, at_least=at_least)
         if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
             not_started = [position for position, value in enumerate(outcomes.values) if value is None]
             keeper.state.calls_saved += len(not_started)
