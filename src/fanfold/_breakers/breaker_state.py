@@ -267,7 +267,7 @@ class BreakerState:
                 "breaker %r is open: its service is down; messages are held until a probe succeeds, next probe in "
                 "%.0f s",
                 name,
-                self.circuit.probe_due - self.breaker.clock(),
+                max(0.0, self.circuit.probe_due - self.breaker.clock()),
             )
         elif self.is_probing and not was_probing:
             logger.info("breaker %r is half-open: one call finds out whether its service is back", name)

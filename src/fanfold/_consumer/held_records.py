@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fanfold._base.backoff import random_share
+from fanfold._base.backoff import DELIVERY, random_share
 from fanfold._base.deadline import Deadline
 from fanfold._base.message_copy import may_be_copied
 from fanfold._base.ordering import Unit, group_of
@@ -168,6 +168,7 @@ class HeldRecords:
         """
         breaker, fewest = keeper.state.breaker, dict[object, int]()
         groups: dict[int, object] = {}
+        first: dict[object, Record] = {}
         for position in positions:
             record = self._records[position]
             left = receives_left(record, self._breakers.max_receives)
@@ -175,13 +176,12 @@ class HeldRecords:
                 left = max(left, UNKNOWN_RECEIVES)  # a copy has all receives again
             groups[position] = group_of(record) if is_fifo([record]) else position
             fewest[groups[position]] = min(left, fewest.get(groups[position], left))
-        rest = breaker.outage_budget - keeper.age
-        seconds = {
-            group: hold_seconds_alone(left, rest, keeper.age)
-            if keeper.is_alone
-            else hold_seconds(left, rest, random_share())
-            for group, left in fewest.items()
-        }
+            first.setdefault(groups[position], record)
+        rest, seconds = breaker.outage_budget - keeper.age, dict[object, float]()
+        for group, left in fewest.items():
+            DELIVERY.set((first[group].message_id, first[group].receive_count))
+            alone = hold_seconds_alone(left, rest, keeper.age)
+            seconds[group] = alone if keeper.is_alone else hold_seconds(left, rest, random_share())
         return {position: seconds[group] for position, group in groups.items()}
 
     def _hold(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Held]]:
