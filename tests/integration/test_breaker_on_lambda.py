@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 import pytest
 
+from command import fanfold
 from fanfold._ports.breakers import OPEN
 from fanfold._stack.emulator import LocalStack
-from outage_on_aws import LONG_BUDGET, STEPS, Clients, OutageOnAws, outage_on_aws
+from outage_on_aws import GROUPED, GROUPS, LONG_BUDGET, STEPS, Clients, OutageOnAws, outage_on_aws
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.linux]
 
@@ -52,6 +53,21 @@ def test_held_messages_are_released_and_processed_when_the_service_is_back(clien
         assert deployed.pages() == 0
 
 
+def test_the_messages_of_a_group_are_released_in_their_order(clients: Clients, tmp_path: Path):
+    """A group of a FIFO queue is held and released as a whole."""
+    with outage_on_aws(clients, tmp_path, fifo=True) as deployed:
+        deployed.send(GROUPED)
+        deployed.until(lambda: is_open(deployed))
+        deployed.service_is_up()
+        deployed.until(deployed.is_released, traffic=True)
+        deployed.until(deployed.is_over)
+        assert deployed.counts(deployed.dead_letters) == (0, 0)
+        done = [int(line) for line in deployed.lines("done")]
+        for group in range(GROUPS):
+            numbers = [number for number in done if number < GROUPED and number % GROUPS == group]
+            assert numbers == sorted(numbers)
+
+
 @pytest.mark.parametrize("settings", [{"kill_at": "tick"}, {"probe": True}], ids=["killed", "probe function"])
 def test_a_tick_notices_the_end_of_an_outage_without_any_traffic(clients: Clients, tmp_path: Path, settings):
     """It probes with one held message, or with the probe function, and is deleted at the end.
@@ -78,6 +94,21 @@ def test_a_function_with_the_breaker_of_powertools_sees_that_the_circuit_is_open
         deployed.until(deployed.is_released, traffic=True)
         assert deployed.invoke(api) == "paid"
         deployed.until(deployed.is_over)
+
+
+def test_a_circuit_that_powertools_opened_holds_messages_until_a_person_closes_it(clients: Clients, tmp_path: Path):
+    """Without a single call of the service; ``fanfold breaker close`` releases what the functions hold."""
+    with outage_on_aws(clients, tmp_path) as deployed:
+        api = deployed.deploy("api.handler")
+        assert [deployed.invoke(api) for _ in range(3)] == ["failed", "failed", "open"]
+        deployed.send(MESSAGES)
+        deployed.until(lambda: is_open(deployed) and deployed.counts(deployed.work) == (0, MESSAGES))
+        assert not deployed.lines("failed")
+        deployed.service_is_up()
+        closed = fanfold("breaker", "close", deployed.name, **clients.environment, FANFOLD_BREAKER_TABLE=clients.table)
+        assert closed.returncode == 0, closed.stderr
+        deployed.until(deployed.is_over)
+        assert deployed.invoke(api) == "paid"
 
 
 def survive(deployed: OutageOnAws, step: str) -> None:

@@ -36,6 +36,9 @@ LONG_BUDGET: Final = 127_500.0
 """An outage budget with which messages are held for at least ten minutes: no message returns unless it is released."""
 VISIBILITY_SECONDS: Final = 10
 RECEIVES: Final = 5
+GROUPS: Final = 5
+GROUPED: Final = 25
+"""The first messages that are sent to a FIFO queue, and the number of their groups."""
 _WITHIN_SECONDS: Final = 240.0
 _POLL_SECONDS: Final = 0.25
 _TRAFFIC_SECONDS: Final = 1.0
@@ -47,6 +50,8 @@ class Clients:
     def __init__(self, stack: LocalStack) -> None:
         services = ("sqs", "lambda", "dynamodb")
         self.sqs, self.functions, self.dynamodb = (boto3.client(name, **stack.client_settings) for name in services)
+        self.environment = stack.environment
+        """Environment variables that direct an AWS SDK to it."""
         self.table: str = f"breakers-{uuid.uuid4().hex}"
         """A table of breakers."""
         self.dynamodb.create_table(
@@ -72,6 +77,7 @@ class OutageOnAws:
         budget: The outage budget of the breaker.
         tick: Whether the function has a queue of tick messages.
         probe: Whether the breaker has a probe function.
+        fifo: Whether the queue is a FIFO queue.
     """
 
     def __init__(
@@ -83,14 +89,17 @@ class OutageOnAws:
         budget: float = LONG_BUDGET,
         tick: bool = False,
         probe: bool = False,
+        fifo: bool = False,
     ) -> None:
         self.name = f"payments-{uuid.uuid4().hex[:12]}"
         self.folder, self.table = folder, clients.table
         self.sqs, self.functions, self.dynamodb = clients.sqs, clients.functions, clients.dynamodb
         (folder / "ahead").touch()
-        self.dead_letters = self._queue("dead")
+        self.is_fifo = fifo
+        end, attributes = (".fifo", {"FifoQueue": "true"}) if fifo else ("", {})
+        self.dead_letters = self._queue(f"dead{end}", **attributes)
         redrive = {"deadLetterTargetArn": self._arn(self.dead_letters), "maxReceiveCount": RECEIVES}
-        self.work = self._queue("work", RedrivePolicy=json.dumps(redrive))
+        self.work = self._queue(f"work{end}", RedrivePolicy=json.dumps(redrive), **attributes)
         self.ticks = self._queue("ticks") if tick else ""
         self.variables = {
             "BREAKER": self.name,
@@ -129,9 +138,14 @@ class OutageOnAws:
         """Send messages."""
         for first in range(0, count, 10):
             numbers = range(self.sent, self.sent + min(10, count - first))
-            entries = [{"Id": str(number), "MessageBody": str(number)} for number in numbers]
+            entries = [{"Id": str(number), "MessageBody": str(number), **self._order(number)} for number in numbers]
             self.sqs.send_message_batch(QueueUrl=self.work, Entries=entries)
             self.sent += len(entries)
+
+    def _order(self, number: int) -> dict[str, str]:
+        """Return the group of a message; only the first messages share groups, so that traffic waits for none."""
+        group = number % GROUPS if number < GROUPED else number
+        return {"MessageGroupId": str(group), "MessageDeduplicationId": str(number)} if self.is_fifo else {}
 
     def service_is_up(self) -> None:
         """End the outage."""
