@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import fanfold
 from fanfold import Backoff, Breaker, Record
+from fanfold._breakers import breaker as breaker_module
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._ports.breakers import BreakerTable
 from fanfold._ports.queue import Message, Refusal
@@ -16,6 +17,7 @@ from outage_environments import OpenRun, Run, VirtualEnvironment, opened_consume
 from outage_report import Report, Scenario
 from outage_services import (
     QUEUE_CALL_SECONDS,
+    Dependency,
     GatedSettler,
     GatedTable,
     SecondServiceDownError,
@@ -48,25 +50,37 @@ async def _open_tick_queue() -> TickSender:
     return TickSender()
 
 
+class _BlocksOfEnvironments(dict[int, Any]):
+    """Functions that create ``with`` blocks, by environment: in the world, all environments share one event loop."""
+
+    def __setitem__(self, _loop: Any, create: Any) -> None:
+        super().__setitem__(CURRENT.get()[1].number, create)
+
+    def get(self, _loop: Any, default: Any = None) -> Any:
+        """Return what creates the blocks of the current environment."""
+        return super().get(CURRENT.get()[1].number, default)
+
+
 @contextmanager
-def tick_queue_in_world() -> Iterator[None]:
-    """Open the tick queue of the world in place of one on AWS."""
-    original = ExecutionEnvironment.open_queue
+def many_environments() -> Iterator[None]:
+    """Open the tick queue of the world in place of one on AWS, and keep environments of one event loop apart."""
+    original, blocks = ExecutionEnvironment.open_queue, breaker_module._ENVIRONMENTS
 
     def open_queue(_self: ExecutionEnvironment, url: str) -> Callable[[], Awaitable[Any]]:
         assert url == TICK_URL
         return _open_tick_queue
 
+    module: Any = breaker_module
+    module._ENVIRONMENTS = _BlocksOfEnvironments()
     setattr(ExecutionEnvironment, "open_queue", open_queue)  # noqa: B010 - mypy refuses to assign to a method
     try:
         yield
     finally:
+        module._ENVIRONMENTS = blocks
         setattr(ExecutionEnvironment, "open_queue", original)  # noqa: B010 - as above
 
 
-def _breakers_of(
-    world: OutageWorld, environment: VirtualEnvironment, table: BreakerTable, probe: Callable[[], Any] | None
-) -> Sequence[Breaker]:
+def _breakers_of(world: OutageWorld, environment: VirtualEnvironment, table: BreakerTable) -> Sequence[Breaker]:
     scenario = world.scenario
     gated = GatedTable(
         environment,
@@ -81,15 +95,21 @@ def _breakers_of(
     async def open_table() -> AsyncIterator[BreakerTable]:
         yield gated
 
-    def breaker(name: str, on: type[Exception]) -> Breaker:
+    def breaker(name: str, on: type[Exception], dependency: Dependency) -> Breaker:
+        async def probe() -> None:
+            await dependency.call(environment)
+
         setting = Breaker(
-            name, on=on, last="copy" if scenario.last == "copy" else "try", outage_budget=scenario.outage_budget,
-            probe=probe,
-        )  # fmt: skip
+            name,
+            on=on,
+            last="copy" if scenario.last == "copy" else "try",
+            outage_budget=scenario.outage_budget,
+            probe=probe if scenario.probe else None,
+        )
         return setting.simulated(open_table, world.loop.wall, max_receives=scenario.receives, waits=True)
 
-    breakers = [breaker("payments", ServiceDownError)]
-    return [*breakers, breaker("shipping", SecondServiceDownError)] if scenario.second_down else breakers
+    payments = breaker("payments", ServiceDownError, world.dependency)
+    return [payments, breaker("shipping", SecondServiceDownError, world.second)] if scenario.second_down else [payments]
 
 
 def with_backoff(world: OutageWorld) -> OpenRun:
@@ -120,19 +140,22 @@ def with_breaker(world: OutageWorld) -> OpenRun:
 async def _opened(world: OutageWorld, environment: VirtualEnvironment, table: InMemoryBreakers) -> AsyncIterator[Run]:
     CURRENT.set((world, environment))
     scenario = world.scenario
-
-    async def probe() -> None:
-        await world.dependency.call(environment)
+    payments, *others = _breakers_of(world, environment, table)
 
     @fanfold.consumer(
         concurrency=scenario.concurrency,
         backoff=Backoff(),
         memory_share=None,
         settler=settler_of(world, environment),
-        breaker=_breakers_of(world, environment, table, probe if scenario.probe else None),
+        breaker=None if scenario.blocks else [payments, *others],
     )
     async def handler(record: Record) -> None:
-        await world.handle(record.body, environment)
+        if not scenario.blocks:
+            await world.handle(record.body, environment)
+            return
+        needs_second = world.report.messages[record.body].needs_second
+        async with others[0] if needs_second else payments:
+            await world.handle(record.body, environment)
 
     opened: AbstractAsyncContextManager[Run] = opened_consumer(handler, scenario.timeout)
     async with opened as run:
@@ -146,5 +169,5 @@ async def _opened(world: OutageWorld, environment: VirtualEnvironment, table: In
 
 def run_with_breaker(scenario: Scenario, seed: int) -> Report:
     """Run a world whose consumer has a breaker, and return what happened."""
-    with tick_queue_in_world():
+    with many_environments():
         return run_world(scenario, seed, with_breaker)

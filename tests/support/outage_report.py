@@ -62,6 +62,8 @@ class Scenario:
     """True if there is a tick queue."""
     probe: bool = False
     """True if the breaker has a probe function, which calls the first dependency."""
+    blocks: bool = False
+    """True if the handler has ``async with breaker:`` around each call, in place of breakers of the consumer."""
     last: str = "try"
     """The breaker's ``last``."""
     outage_budget: float = 12 * 3_600.0
@@ -90,6 +92,10 @@ class Sent:
     """True if it needs the second dependency."""
     sent_at: float
     """When it was sent."""
+    wasted: int = 0
+    """Deliveries to an environment that was killed, and duplicates: they use up receives too."""
+    received_at: float = -math.inf
+    """When it was delivered last."""
     receives: int = 0
     """Deliveries to the function, of copies too."""
     done_at: float = math.inf
@@ -135,8 +141,11 @@ class Report:
 
     @property
     def healthy_dead(self) -> list[str]:
-        """Healthy messages in the dead-letter queue whose handler never succeeded."""
-        return [body for body in self.dead if not self.messages[body].is_poison and not self.messages[body].times_done]
+        """Healthy messages in the dead-letter queue whose handler never succeeded, except if receives were wasted."""
+        healthy = {
+            body for body, sent in self.messages.items() if not (sent.is_poison or sent.times_done or sent.wasted)
+        }
+        return [body for body in self.dead if body in healthy]
 
     @property
     def done_and_dead(self) -> list[str]:

@@ -31,7 +31,7 @@ def _flapping(_: Scenario, __: float, rng: random.Random) -> Changes:
 def _two_dependencies(_: Scenario, seconds: float, rng: random.Random) -> Changes:
     start = rng.uniform(0, seconds)
     down = (Interval(start, start + rng.uniform(10, 3_600)),)
-    return {"second_down": down, "receives": rng.choice([5, 10])}  # each outage uses up receives of all messages
+    return {"second_down": down, "blocks": True, "messages": 150}
 
 
 def _table_down(_: Scenario, seconds: float, rng: random.Random) -> Changes:
@@ -69,6 +69,7 @@ KINDS: Final[Mapping[str, Callable[[Scenario, float, random.Random], Changes]]] 
     "duplicates": lambda _, __, rng: {"duplicates": rng.choice([0.1, 0.3]), "receives": 10},
     "crashes": lambda _, __, rng: {"crashed": 0.1, "receives": rng.choice([5, 10])},
     "warm": _warm,
+    "blocks": lambda *_: {"blocks": True},
     "probe": lambda _, __, rng: {"probe": True, "tick": True, "messages": rng.choice([1, 5, 20, 100])},
 }
 """Changes of each kind of schedule, given the scenario, the length of the outage, and random numbers; kinds take

@@ -11,7 +11,7 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -35,6 +35,8 @@ LAG_SECONDS: Final = (10.0, 60.0)
 """Shortest and longest time until the mapping is enabled or disabled."""
 _TICK_VISIBILITY_SECONDS: Final = 60.0
 """Visibility timeout of the tick queue."""
+_DUPLICATE_SECONDS: Final = 0.5
+"""Time after a delivery within which another one is a duplicate."""
 _RECEIVE_SECONDS: Final = (0.01, 0.03)
 """Shortest and longest time from a receive to the invocation."""
 _HORIZON_SECONDS: Final = 26 * 3_600.0
@@ -126,6 +128,8 @@ class Mapping:
             invocation = await world.invoke({"Records": records})
         finally:
             world.slots.release()
+        if isinstance(invocation, Errored):
+            world.note_wasted(message.body for message in messages)
         handles = {record["messageId"]: record["receiptHandle"] for record in records}
         verdict = judge(invocation, list(handles), self._settings)
         for message_id, handle in handles.items():
@@ -284,9 +288,17 @@ class OutageWorld:
             kept.setdefault(breaker, []).append(self.loop.time())
 
     def note_receive(self, body: str) -> None:
-        """Count a delivery of a message."""
-        if body in self.report.messages:
-            self.report.messages[body].receives += 1
+        """Count a delivery of a message; soon after the last one, it is a duplicate."""
+        if (sent := self.report.messages.get(body)) is not None:
+            sent.receives += 1
+            sent.wasted += self.loop.time() - sent.received_at < _DUPLICATE_SECONDS
+            sent.received_at = self.loop.time()
+
+    def note_wasted(self, bodies: Iterable[str]) -> None:
+        """Count deliveries that used up a receive although the breaker was not to blame."""
+        for body in bodies:
+            if body in self.report.messages:
+                self.report.messages[body].wasted += 1
 
     async def invoke(self, event: dict[str, Any]) -> Invocation:
         """Invoke the function in the environment that was used last, or in a new one."""

@@ -13,8 +13,6 @@ FIRST_SENT_ATTRIBUTE: Final = "fanfold-first-sent"
 """
 _ADDED: Final = (DELIVERIES_ATTRIBUTE, FIRST_SENT_ATTRIBUTE)
 _MAX_ATTRIBUTES: Final = 10
-MOST_DELAY_SECONDS: Final = 900
-"""Longest delay of a message that is sent. (Source: SQS API reference, ``SendMessage``, *DelaySeconds*.)"""
 
 
 def first_sent(record: Record) -> float | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from fanfold._base.backoff import random_share
 from fanfold._base.outcome import Retry
-from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
+from fanfold._breakers.breaker_state import POLL_SECONDS, PROBE_POLL_SECONDS
 from fanfold._breakers.counted import marked
 from fanfold._breakers.hold_times import UNKNOWN_RECEIVES, hold_seconds
 from fanfold._breakers.keeper import Keeper
@@ -48,7 +48,7 @@ class Block:
         self._state.call_starts()
         waited_until = self._state.now() + _READ_SECONDS
         while self._waits(waited_until):  # noqa: ASYNC110 - the state is used from several threads
-            await asyncio.sleep(self._state.wait(0.0))
+            await asyncio.sleep(POLL_SECONDS)
         self._begin()
 
     def enter_here(self) -> None:
@@ -57,7 +57,7 @@ class Block:
         waited_until = self._state.now() + _READ_SECONDS
         timer = threading.Event()
         while not _is_on_loop() and self._waits(waited_until):
-            timer.wait(self._state.wait(0.0))
+            timer.wait(POLL_SECONDS)
         self._begin()
 
     def _waits(self, until: float) -> bool:

@@ -28,10 +28,11 @@ OpenTable: TypeAlias = Callable[[], "AbstractAsyncContextManager[BreakerTable]"]
 
 _BLOCKS: Final[ContextVar[tuple[Block | None, ...]]] = ContextVar("fanfold_breaker_blocks", default=())
 """The ``with`` blocks that the current task or thread is in, the innermost first."""
-_ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[Breaker], Block]]] = (
+_ENVIRONMENTS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[Breaker], Block | None]]] = (
     weakref.WeakKeyDictionary()
 )
 """Functions that create a ``with`` block in an execution environment, by the event loop of its consumer."""
+_BY_NAME: Final[weakref.WeakValueDictionary[str, Breaker]] = weakref.WeakValueDictionary()
 TABLE_VARIABLE: Final = "FANFOLD_BREAKER_TABLE"
 QUEUE_VARIABLE: Final = "FANFOLD_BREAKER_QUEUE_URL"
 MOST_BREAKERS: Final = 10
@@ -112,6 +113,7 @@ class Breaker:
         self._table = table
         self._has_raised = False
         self._check()
+        _BY_NAME[name] = self
 
     def __repr__(self) -> str:
         return f"Breaker({self.name!r}, on={self.on!r})"
@@ -198,7 +200,12 @@ class Breaker:
                 raise ConfigurationError(f"Breaker {self.name!r}: {name} must be {expected}, not {value!r}")
 
 
-def register(loop: asyncio.AbstractEventLoop, create: Callable[[Breaker], Block]) -> None:
+def breaker_named(name: str) -> Breaker | None:
+    """Return the breaker with a name that this process has created last; None if there is none."""
+    return _BY_NAME.get(name)
+
+
+def register(loop: asyncio.AbstractEventLoop, create: Callable[[Breaker], Block | None]) -> None:
     """Note which execution environment has this event loop, and what creates its ``with`` blocks."""
     _ENVIRONMENTS[loop] = create
 

@@ -23,6 +23,9 @@ POLL_SECONDS: Final = 0.01
 PROBE_POLL_SECONDS: Final = 0.05
 """Interval at which a start asks whether a probe of this execution environment has ended."""
 UNLIMITED: Final = sys.maxsize
+_WORKERS_AFTER_FAILURES: Final = {1: 2, 2: 1}
+_MOST_FAILING: Final = 4
+"""Records in flight in a new execution environment after failures, so that it decides after three of them, soon."""
 _REREAD_SECONDS: Final = 5.0
 """Least time between two reads of a circuit that is closed."""
 _WIDEST: Final = 1_024
@@ -77,6 +80,8 @@ class BreakerState:
         """Time from which records that start show whether the service is back."""
         self._grows_after_success = False
         self._ended_in_step = 0
+        self._is_logged_open = False
+        """True if the log states that it is open; the circuit may be open before."""
         self.calls_saved: int = 0
         """Records that were not started in this outage."""
 
@@ -86,6 +91,11 @@ class BreakerState:
         return not self.circuit.is_closed
 
     @property
+    def is_failing(self) -> bool:
+        """True if calls failed, and none has succeeded since."""
+        return self._window.is_failing
+
+    @property
     def is_probing(self) -> bool:
         """True while this execution environment has the right to probe."""
         return self.is_open and self.circuit.owner == self.owner
@@ -93,7 +103,8 @@ class BreakerState:
     @property
     def is_idle(self) -> bool:
         """True if nothing has to be read or written, and no message to be made visible."""
-        return self._work is NOTHING and not self.is_probing and not (self.circuit.is_closed and self.circuit.has_held)
+        releases = self.circuit.is_closed and self.circuit.has_held
+        return not (self.has_work or self.is_probing or releases)
 
     # --- For admission.
 
@@ -113,7 +124,7 @@ class BreakerState:
 
     def redelivered(self) -> None:
         """Have the circuit read for a message that was received before: it may have been held, and be the probe."""
-        if self._is_read and self.circuit.is_closed and self._clock() >= self._read_at + _REREAD_SECONDS:
+        if self._is_read and self.circuit.is_closed and self.breaker.clock() >= self._read_at + _REREAD_SECONDS:
             self._read()
 
     def wait(self, now: float) -> float:  # noqa: ARG002 - as a policy
@@ -181,12 +192,13 @@ class BreakerState:
     def _grow(self, failed: bool | None) -> bool:
         """Allow twice as many records in flight after as many have ended; return whether that changes the limit.
 
-        In a new execution environment, this goes on until the first success; after an outage, successes count.
+        In a new execution environment, this goes on until the first success; after an outage, only successes count.
         """
         before = self.workers
-        if not self._grows_after_success and failed is False:
-            self.workers = UNLIMITED
-        elif failed is False or not self._grows_after_success:
+        if not self._grows_after_success and failed is not None:
+            failures = self._window.bits.bit_count()
+            self.workers = _WORKERS_AFTER_FAILURES.get(failures, _MOST_FAILING) if failed else UNLIMITED
+        elif failed is False or (failed is None and not self._grows_after_success):
             self._ended_in_step += 1
             if self._ended_in_step >= self.workers:
                 self.workers, self._ended_in_step = 2 * self.workers, 0
@@ -222,7 +234,7 @@ class BreakerState:
     def has_read(self) -> None:
         """Note that the circuit was read, or cannot be."""
         with self._lock:
-            self._is_read, self._read_at = True, self._clock()
+            self._is_read, self._read_at = True, self.breaker.clock()
             self._work = self._work._replace(reads=False)
         self._notify()
 
@@ -240,14 +252,14 @@ class BreakerState:
                 self._has_permit = self.is_probing
                 self._probes_from = self._clock()
             self._note_quiet()
-        self._log(was_open=was_open, was_probing=was_probing)
+        self._log(was_probing=was_probing)
         self._notify()
 
     def forget(self) -> None:
         """Treat messages as without a breaker: something in it failed."""
         with self._lock:
             self.circuit, self.workers, self._work = Circuit(), UNLIMITED, NOTHING
-            self._is_read = True
+            self._is_read, self._is_logged_open = True, False
             self._window.clear()
         self._notify()
 
@@ -260,8 +272,9 @@ class BreakerState:
         self._window.clear()
         self._has_permit = False
 
-    def _log(self, *, was_open: bool, was_probing: bool) -> None:
-        name = self.breaker.name
+    def _log(self, *, was_probing: bool) -> None:
+        name, was_open = self.breaker.name, self._is_logged_open
+        self._is_logged_open = self.is_open
         if self.is_open and not was_open:
             logger.warning(
                 "breaker %r is open: its service is down; messages are held until a probe succeeds, next probe in "

@@ -13,7 +13,6 @@ import math
 from typing import Final
 
 from fanfold._base import aws_limits
-from fanfold._base.message_copy import MOST_DELAY_SECONDS
 from fanfold._base.record import Record
 
 LEAST_SECONDS: Final = 30.0
@@ -22,11 +21,8 @@ _RECEIVED_SECONDS: Final = 900.0
 """Time for which a message may have been received before: in the batching window, and in the function's queue."""
 MOST_SECONDS: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS - _RECEIVED_SECONDS
 """Longest time: SQS refuses a visibility timeout that ends more than 12 hours after the receive."""
-_AGES: Final = 2.0
-"""Without a table, a message is held for this multiple of the time since the outage began …"""
-_LAST_AGES: Final = 8.0
-"""… and for this one if it has one receive left, but at least for ``_LAST_SECONDS``."""
-_LAST_SECONDS: Final = 3_600.0
+_TICK_SHARE: Final = 0.1
+"""Shortest time for which a message is held while a tick probes, as a share of what remains of the budget."""
 _COPY_AGES: Final = 0.25
 UNKNOWN_RECEIVES: Final = 2
 """Receives left, if the queue's maximum is not known."""
@@ -37,36 +33,54 @@ def receives_left(record: Record, max_receives: int | None) -> int:
     return UNKNOWN_RECEIVES if max_receives is None else max(0, max_receives - record.receive_count)
 
 
-def hold_seconds(left: int, rest: float, draw: float) -> float:
+def hold_seconds(left: int, rest: float, draw: float, *, has_tick: bool = False) -> float:
     """Return the seconds for which a message is held.
 
     Args:
         left: Receives that it has left.
         rest: What remains of the outage budget, seconds; below 0 if it is used up.
         draw: Random number of at least 0 and below 1.
+        has_tick: Whether a tick probes: then messages need not return early to be probes, and keep their receives.
     """
+    least = max(LEAST_SECONDS, _TICK_SHARE * rest) if has_tick else LEAST_SECONDS
     if left <= 1:
         return min(max(LEAST_SECONDS, rest), MOST_SECONDS)
-    low = max(LEAST_SECONDS, rest - MOST_SECONDS * (left - 1))
+    # Not MOST_SECONDS: the last minutes of a budget of 12 hours are not worth a first hold of 15 minutes.
+    low = min(max(least, rest - aws_limits.SQS_MAX_VISIBILITY_SECONDS * (left - 1)), MOST_SECONDS)
     high = min(max(low, rest), MOST_SECONDS)
-    return low if high <= low else math.exp(math.log(low) + draw * (math.log(high) - math.log(low)))
+    return min(low * math.pow(high / low, draw), high)  # rounded, the power may be over it
 
 
 def hold_seconds_alone(left: int, rest: float, age: float) -> float:
     """Return the seconds for which a message is held while the table cannot be used.
 
-    Then only the execution environment that held a message can make it visible, and it may be gone: so the time grows
-    with the outage instead of lasting for all of the budget.
+    Then only the execution environment that held a message can make it visible, and it may be gone. So the messages
+    return at ages of the outage that form a geometric series up to the budget.
 
     Args:
         left: Receives that it has left.
         rest: What remains of the outage budget, seconds.
         age: Seconds since the outage began.
     """
-    longest = _AGES * age if left > 1 else max(_LAST_AGES * age, _LAST_SECONDS)
-    return min(max(LEAST_SECONDS, min(longest, rest)), MOST_SECONDS)
+    began = max(LEAST_SECONDS, age)
+    longest = began * (max(1.0, (rest + age) / began) ** (1 / left) - 1) if left > 1 else rest
+    return min(max(LEAST_SECONDS, longest), MOST_SECONDS)
+
+
+def tick_seconds(probes: int, budget: float, age: float) -> float:
+    """Return the seconds between probes of a tick that processes messages, so that they last for the budget.
+
+    With ``age * (1 + s) ** probes = budget``, each probe comes a share ``s`` of the outage after the one before.
+
+    Args:
+        probes: Receives that can be probes.
+        budget: The outage budget, seconds.
+        age: Seconds since the outage began.
+    """
+    began = max(LEAST_SECONDS, age)
+    return began * (max(1.0, budget / began) ** (1 / probes) - 1) if probes else 0.0
 
 
 def copy_seconds(age: float) -> float:
     """Return the delay of a copy, which cannot be made visible earlier: a quarter of the outage, from 30 s to 900 s."""
-    return min(max(LEAST_SECONDS, _COPY_AGES * age), MOST_DELAY_SECONDS)
+    return min(max(LEAST_SECONDS, _COPY_AGES * age), aws_limits.SQS_MAX_DELAY_SECONDS)

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from fanfold._base import aws_limits
 from fanfold._base.log import logger
 from fanfold._breakers.breaker_state import BreakerState, Work
+from fanfold._breakers.hold_times import tick_seconds
 from fanfold._breakers.mapping_pause import MappingPause
 from fanfold._breakers.releases import PAGES, OpenSettler, Releases
 from fanfold._breakers.shared_table import SharedTable
@@ -36,7 +37,7 @@ SendTick: TypeAlias = Callable[[str], Awaitable[object]]
 RunBlocking: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function on a worker thread."""
 
-LEASE_SECONDS: Final = 60.0
+LEASE_SECONDS: Final = 25.0
 """Time after which another execution environment may probe, if this one was ended in a probe."""
 PROBE_SECONDS: Final = 10.0
 """Longest time of a probe function."""
@@ -61,7 +62,7 @@ class Keeper:
         loop: The consumer's event loop.
         run_blocking: Runs a ``def`` probe on a thread.
         send_tick: Sends the tick message; None without a queue for it.
-        pause: Pauses mappings; None for not.
+        mapping_pause: Pauses mappings; None for not.
         is_of_blocks: Whether only ``with`` blocks use it; otherwise admission asks it before each record.
     """
 
@@ -73,7 +74,7 @@ class Keeper:
         loop: asyncio.AbstractEventLoop,
         run_blocking: RunBlocking,
         send_tick: SendTick | None = None,
-        pause: MappingPause | None = None,
+        mapping_pause: MappingPause | None = None,
         *,
         is_of_blocks: bool = False,
     ) -> None:
@@ -84,7 +85,7 @@ class Keeper:
         self._table = table
         self.releases: Releases = Releases(state.breaker.name, table, open_settler, state.breaker.clock)
         """Makes messages visible."""
-        self.pause: MappingPause | None = pause
+        self.mapping_pause: MappingPause | None = mapping_pause
         """Pauses the mappings while the circuit is open; None to leave them enabled."""
         self._loop = loop
         self._run_blocking = run_blocking
@@ -105,6 +106,11 @@ class Keeper:
     def age(self) -> float:
         """Seconds since the outage began."""
         return max(0.0, self._now() - self.state.circuit.since)
+
+    @property
+    def has_tick(self) -> bool:
+        """True while a tick message probes."""
+        return self._send_tick is not None and self._now() - self.state.circuit.tick_at < TICK_LOST_SECONDS
 
     @property
     def is_alone(self) -> bool:
@@ -182,10 +188,10 @@ class Keeper:
         )
 
     async def _switch_mappings(self) -> None:
-        """Pause the mappings of an open circuit, or enable those of a closed one; whoever reads it next tries again."""
-        if self.pause is None or (not self._stored.paused and self._stored.is_closed):
+        """Pause the mappings of an open circuit, or enable those of a closed one; the next reader tries again."""
+        if self.mapping_pause is None or (not self._stored.paused and self._stored.is_closed):
             return
-        mappings = self.pause
+        mappings = self.mapping_pause
         if self._stored.is_closed:
             if await mappings.apply(self._stored):
                 await self._change(lambda circuit: circuit._replace(paused="") if circuit.is_closed else None)
@@ -207,7 +213,8 @@ class Keeper:
         known = self.state.circuit
         circuit = self._stored = await self._table.read(known)
         if not known.is_closed and circuit.is_closed and circuit.closed_at < known.opened_at:
-            await self._open()  # it was opened while the table could not be used
+            # It was opened while the table could not be used.
+            await self._change(lambda stored: known if stored.closed_at < known.opened_at else None)
         else:
             self._adopt(circuit)
         now, owner = self._now(), self.state.owner
@@ -227,16 +234,18 @@ class Keeper:
     async def _probe_succeeds(self) -> bool:
         probe = self._breaker.probe
         assert probe is not None  # noqa: S101 - called only with one
+        limit = asyncio.timeout(PROBE_SECONDS)
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with limit:
                 if inspect.iscoroutinefunction(probe):
                     await probe()
                 elif inspect.isawaitable(result := await self._run_blocking(probe)):
                     await result
-        except TimeoutError:
-            logger.warning("breaker %r: its probe did not end within %.0f s", self._breaker.name, PROBE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - the service is still down
-            logger.info("breaker %r: its probe failed: %r", self._breaker.name, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the service is still down
+            if limit.expired():
+                logger.warning("breaker %r: its probe did not end within %.0f s", self._breaker.name, PROBE_SECONDS)
+            else:
+                logger.info("breaker %r: its probe failed: %r", self._breaker.name, error)
         else:
             return True
         return False
@@ -291,11 +300,16 @@ class Keeper:
                     await self.releases.messages(held)
 
     async def _release(self) -> None:
-        """Make the messages of all pages visible, as long as this execution environment has the right to."""
-        await self.releases.messages(await self._table.take_alone() if self._stored.is_closed else ())
+        """Make the messages of all pages visible, as long as this execution environment has the right to.
+
+        Pages with messages that a later attempt may make visible stay for another batch.
+        """
+        if self._stored.is_closed and not (await self.releases.messages(await self._table.held_alone())).are_left:
+            await self._table.forget_alone()
         while may_release(self._stored, self._now(), self.state.owner):
             last = min(self._stored.released + PAGES, self._stored.pages)
-            await self.releases.pages(self._stored.released + 1, last, self._stored)
+            if not await self.releases.pages(self._stored.released + 1, last, self._stored):
+                break
             self._adopt(self._stored._replace(released=last))
 
     # --- The tick.
@@ -321,7 +335,8 @@ class Keeper:
             is_due = self._stored.state == OPEN and may_probe(self._stored, now)
             if is_due:
                 fewest = 1 if self._breaker.last == "copy" else _FEWEST_RECEIVES
-                await self.releases.one_probe(self._stored, fewest)
+                probes = await self.releases.one_probe(self._stored, fewest)
+                interval = max(interval, tick_seconds(probes, self._breaker.outage_budget, now - self._stored.since))
             if ticker:
                 await self._change(lambda circuit: circuit._replace(tick_at=now, ticker=ticker), attempts=1)
             due = self._stored.probe_due if self._stored.state == OPEN else self._stored.lease_until

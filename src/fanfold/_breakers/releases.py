@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import anyio
 
@@ -27,6 +27,15 @@ _CALLS: Final = 5
 """Concurrent calls of the queue."""
 
 
+class Visible(NamedTuple):
+    """The result of making messages visible."""
+
+    visible: int
+    """Messages that were held until now."""
+    are_left: bool
+    """True if a later attempt may make more of them visible."""
+
+
 class Releases:
     """Makes the messages of one breaker visible.
 
@@ -45,34 +54,40 @@ class Releases:
         self.count: int = 0
         """Messages that were made visible so far."""
 
-    async def pages(self, first: int, last: int, circuit: Circuit) -> None:
-        """Make the messages of pages visible, and note that in the table."""
+    async def pages(self, first: int, last: int, circuit: Circuit) -> bool:
+        """Make the messages of pages visible, and note that in the table; return False if some of them are left."""
         numbers = range(first, last + 1)
         pages = await asyncio.gather(*(self._table.page(number, circuit) for number in numbers))
-        await self.messages([message for page in pages for message in page])
+        if (await self.messages([message for page in pages for message in page])).are_left:
+            return False
         await asyncio.gather(*(self._table.released(number, circuit) for number in numbers))
+        return True
 
-    async def messages(self, held: Iterable[Held]) -> int:
-        """Make messages visible; return how many were held until now. A failing call leaves its messages held."""
+    async def messages(self, held: Iterable[Held]) -> Visible:
+        """Make messages visible. A failing call leaves its messages held."""
         now = self._now()
         # The others are visible again, and may have been received: SQS may still accept their handles.
         waiting = sorted((message for message in held if message.until > now), key=lambda message: message.queue)
         if not waiting:
-            return 0
+            return Visible(0, are_left=False)
         settler, size, visible = await self._open_settler(), aws_limits.SQS_BATCH_ENTRIES, 0
+        are_left = False
         calls = [waiting[first : first + size] for first in range(0, len(waiting), size)]
         for first in range(0, len(calls), _CALLS):
             some = (make_visible(settler, call) for call in calls[first : first + _CALLS])
             for result in await asyncio.gather(*some, return_exceptions=True):
                 if isinstance(result, BaseException):
                     logger.warning("breaker %r: messages could not be made visible: %s", self._name, result)
+                    are_left |= isinstance(result, ServiceError) and result.transient
                 else:
                     visible += result
         self.count += visible
-        return visible
+        return Visible(visible, are_left=are_left)
 
-    async def one_probe(self, circuit: Circuit, fewest_receives: int) -> None:
-        """Make one message visible, which becomes the probe: of those with the most receives left.
+    async def one_probe(self, circuit: Circuit, fewest_receives: int) -> int:
+        """Make one message visible, which becomes the probe; return how many probes there can be, of those looked at.
+
+        It is one of those with the most receives left.
 
         Args:
             circuit: The circuit.
@@ -91,8 +106,9 @@ class Releases:
             ]
             able.sort(key=lambda message: -message.receives_left)
             for message in able[:PAGES]:
-                if await self.messages([message]):
-                    return
+                if (await self.messages([message])).visible:
+                    return sum(message.receives_left - fewest_receives + 1 for message in able)
+        return 0
 
 
 async def make_visible(

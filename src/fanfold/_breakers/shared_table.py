@@ -81,15 +81,21 @@ class SharedTable:
         """Note that the messages of a page are visible."""
         await self._call(lambda table: table.released(self._name, number), known)
 
-    async def take_alone(self) -> Sequence[Held]:
-        """Return the messages that were stored in memory while the table could not be used, and forget them."""
-        (circuit,) = await self.alone.read([self._name])
+    async def held_alone(self) -> Sequence[Held]:
+        """Return the messages that were stored in memory while the table could not be used, once it can."""
         if not self.holds_alone or self.is_alone:
             return ()
-        self.holds_alone = False
+        (circuit,) = await self.alone.read([self._name])
         pages = [await self.alone.page(self._name, number) for number in range(circuit.released + 1, circuit.pages + 1)]
-        await self.alone.released(self._name, circuit.pages)
         return [held for page in pages for held in page]
+
+    async def forget_alone(self) -> None:
+        """Forget these messages: they are visible."""
+        if self.holds_alone and not self.is_alone:
+            self.holds_alone = False
+            (circuit,) = await self.alone.read([self._name])
+            for number in range(circuit.released + 1, circuit.pages + 1):
+                await self.alone.released(self._name, number)
 
     async def _call(self, call: Callable[[BreakerTable], Awaitable[T]], known: Circuit) -> T:
         if self._open is not None and self._clock() >= self._alone_until:

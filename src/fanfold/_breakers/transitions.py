@@ -12,7 +12,7 @@ _AGE_SHARE: Final = 1 / 30
 """Interval of probes, as a share of the outage so far: the longer it lasts, the later its end may be noticed."""
 _SAME_OUTAGE_PROBES: Final = 4
 """Intervals of probes after which a circuit that opens again has a new outage."""
-RELEASE_SECONDS: Final = 30.0
+RELEASE_SECONDS: Final = 20.0
 """Time for which the one who closes a circuit makes its held messages visible, before another one may continue."""
 
 

@@ -53,6 +53,11 @@ class ResultWindow:
         self._failed_at = now
         self.count = min(self.count + 1, RESULTS)
 
+    @property
+    def is_failing(self) -> bool:
+        """True if a failure was noted after the last success."""
+        return self._failing_since < math.inf
+
     def is_down(self, now: float, failures_of_all: int) -> bool:
         """Return whether the service is down.
 

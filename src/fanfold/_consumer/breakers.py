@@ -12,7 +12,7 @@ from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._breakers.blocks import Block
-from fanfold._breakers.breaker import QUEUE_VARIABLE, Breaker, register
+from fanfold._breakers.breaker import QUEUE_VARIABLE, Breaker, breaker_named, register
 from fanfold._breakers.breaker_limit import BreakerLimit
 from fanfold._breakers.breaker_state import BreakerState
 from fanfold._breakers.counted import counted_by
@@ -53,8 +53,10 @@ class Breakers:
         self._of_consumer = len(breakers)
         self._environment, self._clock, self._copy_of = environment, clock, copy_of
         self._limits: list[BreakerLimit] = []
+        self._refused: set[str] = set()
+        """Names that two breakers have."""
         self._lock = threading.Lock()
-        register(environment.loop, lambda breaker: Block(self.of_block(breaker)))
+        register(environment.loop, self._block)
 
     @property
     def wait_in_invocation(self) -> bool:
@@ -78,15 +80,20 @@ class Breakers:
         states = [limit.holding for limit in self._limits]
         return next((keeper for keeper in self.keepers if keeper.state in states), None)
 
+    @property
+    def open_of_consumer(self) -> Keeper | None:
+        """A breaker of the consumer, not of ``with`` blocks, that is open; None if none is."""
+        return next((keeper for keeper in self.keepers[: self._of_consumer] if keeper.state.is_open), None)
+
     def batch_starts(self, records: Sequence[Record], lambda_context: Any) -> None:
         """Have the circuits of ``with`` blocks read that are not known to be closed; admission does so for others."""
         for keeper in self.keepers[self._of_consumer :]:
             keeper.state.batch_starts()
         for keeper in self.keepers:
-            if keeper.pause is not None:
-                keeper.pause.function = str(getattr(lambda_context, "invoked_function_arn", ""))
+            if keeper.mapping_pause is not None:
+                keeper.mapping_pause.function = str(getattr(lambda_context, "invoked_function_arn", ""))
                 if not self.is_tick(records):
-                    keeper.pause.queues.add(records[0].queue_arn)
+                    keeper.mapping_pause.queues.add(records[0].queue_arn)
 
     def keeper_of(self, error: BaseException) -> Keeper | None:
         """Return the breaker for which an error counts; None if there is none."""
@@ -104,6 +111,20 @@ class Breakers:
     def gate_records(self) -> bool:
         """True if admission must ask one of them before each record."""
         return self._of_consumer > 0
+
+    def _block(self, breaker: Breaker) -> Block | None:
+        """Return a ``with`` block, from any thread; None if another breaker has its name."""
+        keeper = self.of_block(breaker)
+        if keeper.state.breaker.on == breaker.on:
+            return Block(keeper)
+        if breaker.name not in self._refused:
+            self._refused.add(breaker.name)
+            logger.error(
+                "two breakers with different errors have the name %r: the blocks of the second one have no effect; use "
+                "one name for each service",
+                breaker.name,
+            )
+        return None
 
     def of_block(self, breaker: Breaker) -> Keeper:
         """Return the keeper of the breaker of a ``with`` block, which the first block creates; from any thread."""
@@ -153,6 +174,8 @@ class Breakers:
             return None
         name = breaker_of_tick(record.body)
         named = [keeper for keeper in self.keepers if keeper.state.breaker.name == name]
+        if not named and name and (of_block := breaker_named(name)) is not None:
+            named = [self.of_block(of_block)]
         if named:
             return await named[0].tick(record.message_id)
         logger.warning("a tick message names no breaker that is in use here: %s", record.body)

@@ -89,7 +89,7 @@ def name_in_module(function: Callable[..., Any]) -> HandlerName:
     return name
 
 
-def handler_named(name: HandlerName) -> Callable[..., Any] | None:
+def find_handler(name: HandlerName) -> Callable[..., Any] | None:
     """Return the handler with a name; None if the imported module does not have it."""
     if name.number is None:
         return in_module(name)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fanfold._base.backoff import DELIVERY, random_share
 from fanfold._base.deadline import Deadline
-from fanfold._base.message_copy import may_be_copied
+from fanfold._base.log import logger
+from fanfold._base.message_copy import first_sent, may_be_copied
 from fanfold._base.ordering import Unit, group_of
 from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import Record, Records, is_fifo
+from fanfold._breakers.blocks import BreakerOpenError
 from fanfold._breakers.breaker_state import PROBE_POLL_SECONDS
 from fanfold._breakers.hold_times import (
     LEAST_SECONDS,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 _SCARCE_RECEIVES: Final = 2
 """Receives left from which a message that failed waits longer than its backoff."""
+_KEEPER_SHARE: Final = 1 / 3
+"""Share of the time left at the end of a batch for what the breakers have begun; the rest is for the queue."""
+_MOST_ALONE_SECONDS: Final = 3_600.0
 _LAST_WAIT_SECONDS: Final = 30.0
 """Time for which a message on its last receive waits for the service, without a deadline."""
 
@@ -49,6 +54,8 @@ class OpenBreakers(Protocol):
     def are_idle(self) -> bool: ...
     @property
     def holding(self) -> Keeper | None: ...
+    @property
+    def open_of_consumer(self) -> Keeper | None: ...
     def keeper_of(self, error: BaseException) -> Keeper | None: ...
     def log_not_stored(self) -> None: ...
     def redelivered(self) -> None: ...
@@ -73,19 +80,28 @@ class HeldRecords:
         """Time from which a message on its last receive is processed although the service is down."""
         if _are_redelivered(records):
             breakers.redelivered()
+        self._not_called: set[int] = set()
+        """Positions of records that a ``with`` block refused to call the service for."""
         self._failed: dict[int, Keeper] = {}
         """The breaker for which each record counts that failed, by position."""
+        self._cut_off: set[int] = set()
+        """Positions of records that were cancelled, or took too long: perhaps because the service does not respond."""
 
     @property
     def is_idle(self) -> bool:
         """True if there is nothing to do at the end of the batch."""
-        return not self._failed and self._breakers.are_idle
+        return not (self._failed or self._cut_off) and self._breakers.are_idle
 
     def defers(self, position: int, error: BaseException) -> bool:
         """Return whether a record failed because a service is down: then it is settled at the end of the batch."""
         if (keeper := self._breakers.keeper_of(error)) is None:
-            return False
+            if not issubclass(type(error), asyncio.CancelledError | TimeoutError):
+                return False
+            self._cut_off.add(position)
+            return True
         self._failed[position] = keeper
+        if issubclass(type(error), BreakerOpenError):
+            self._not_called.add(position)
         return True
 
     def wait(self, unit: Unit, now: float, seconds: float) -> float:
@@ -109,9 +125,18 @@ class HeldRecords:
             moment: When to stop, on the clock of the deadline.
             is_refused: Whether a policy let no more records start.
         """
+        try:
+            await self._finish(outcomes, moment, is_refused=is_refused)
+        except Exception:
+            logger.exception("a breaker failed; messages are redelivered after their visibility timeout")
+
+    async def _finish(self, outcomes: BatchOutcomes, moment: float, *, is_refused: bool) -> None:
         keepers = self._breakers.keepers
-        await asyncio.gather(*(keeper.finish(self._deadline.until(moment)) for keeper in keepers))
+        left = self._deadline.until(moment)
+        within = None if left is None else left * _KEEPER_SHARE
+        await asyncio.gather(*(keeper.finish(within) for keeper in keepers))
         held = self._held(outcomes, is_refused=is_refused)
+        outcomes.are_held_back = len(held) == len(self._records)
         self._copy(outcomes, held)
         stored = [keeper.hold(messages) for keeper, messages in self._hold(outcomes, held).items()]
         within = self._deadline.until(moment)
@@ -125,16 +150,19 @@ class HeldRecords:
 
     def _held(self, outcomes: BatchOutcomes, *, is_refused: bool) -> dict[int, Keeper]:
         """Return the records to hold, by position; settle those that failed although their breaker is closed."""
+        if (open_keeper := self._breakers.open_of_consumer) is not None:
+            abandoned = {position for position, value in enumerate(outcomes.values) if value is ABANDONED}
+            self._failed.update(dict.fromkeys(self._cut_off | abandoned, open_keeper))
         held = {
             position: keeper
             for position, keeper in self._failed.items()
             if keeper.state.is_open or self._is_copied(position, keeper)
         }
-        for position in self._failed.keys() - held.keys():
-            # So long that a second failure opens the circuit before the message has no receive left.
-            is_scarce = receives_left(self._records[position], self._breakers.max_receives) <= _SCARCE_RECEIVES
-            outcome = outcomes.values[position] or ABANDONED
-            outcomes.settle_deferred(position, outcome, at_least=SPAN_SECONDS if is_scarce else None)
+        for position in (self._failed.keys() | self._cut_off) - held.keys():
+            # Not for as long as the block asked for, while it was open: nobody would release the message.
+            outcome = ABANDONED if position in self._not_called else outcomes.values[position] or ABANDONED
+            at_least = self._least_delay(position) if position in self._failed else None
+            outcomes.settle_deferred(position, outcome, at_least=at_least)
         if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
             not_started = [position for position, value in enumerate(outcomes.values) if value is None]
             keeper.state.calls_saved += len(not_started)
@@ -146,6 +174,18 @@ class HeldRecords:
                 if keeper is not None and (value is None or value is BLOCKED_IN_GROUP):
                     held.setdefault(position, keeper)
         return held
+
+    def _least_delay(self, position: int) -> float | None:
+        """Return the least delay of a message that failed, although its breaker is closed; None for any.
+
+        It is so long that another failure opens the circuit before the message has no receive left.
+        """
+        keeper, record = self._failed[position], self._records[position]
+        if receives_left(record, self._breakers.max_receives) > _SCARCE_RECEIVES:
+            return SPAN_SECONDS if keeper.state.is_failing else None
+        sent = first_sent(record) if keeper.is_alone else None
+        age = 0.0 if sent is None else keeper.state.breaker.clock() - sent  # no other one may know that it is down
+        return min(max(SPAN_SECONDS, age), _MOST_ALONE_SECONDS)
 
     def _is_copied(self, position: int, keeper: Keeper) -> bool:
         """Return whether a copy replaces a message, because it has no receive left."""
@@ -180,8 +220,10 @@ class HeldRecords:
         rest, seconds = breaker.outage_budget - keeper.age, dict[object, float]()
         for group, left in fewest.items():
             DELIVERY.set((first[group].message_id, first[group].receive_count))
-            alone = hold_seconds_alone(left, rest, keeper.age)
-            seconds[group] = alone if keeper.is_alone else hold_seconds(left, rest, random_share())
+            if keeper.is_alone:
+                seconds[group] = hold_seconds_alone(left, rest, keeper.age)
+            else:
+                seconds[group] = hold_seconds(left, rest, random_share(), has_tick=keeper.has_tick)
         return {position: seconds[group] for position, group in groups.items()}
 
     def _hold(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Held]]:

@@ -72,6 +72,8 @@ class BatchOutcomes:
         """The errors to log; None if there is none."""
         self.interrupt: KeyboardInterrupt | None = None
         """The KeyboardInterrupt that a handler raised."""
+        self.are_held_back: bool = False
+        """True once it is known that a breaker holds every record back."""
         self.has_rejected: bool = False
         """True once a record was rejected."""
         self._records = records
@@ -177,8 +179,8 @@ class BatchOutcomes:
 
     def settle_deferred(self, position: int, outcome: Outcome, *, at_least: float | None = None) -> None:
         """Settle a record that failed as if it had failed now; on a FIFO queue, also what waits for it in its group."""
-        if self._backoff is None and at_least is None and isinstance(outcome, Failed):
-            return
+        if self._backoff is None and isinstance(outcome, Failed):
+            return  # the queue's visibility timeout may be longer than ``at_least``
         delay = self.settle().add(position, self._records[position], outcome, at_least=at_least)
         if delay is not None and self.is_fifo:
             group = group_of(self._records[position])

@@ -11,7 +11,7 @@ from fanfold._base.outcome import Done, Failed, Outcome
 from fanfold._base.record import Record
 from fanfold._consumer.binding import bind_here
 from fanfold._consumer.classify import invalid_return, outcome_of, rejects
-from fanfold._consumer.handler_names import HandlerName, handler_named
+from fanfold._consumer.handler_names import HandlerName, find_handler
 from fanfold._consumer.process_handlers import settings_of
 from fanfold._consumer.process_wire import ARGUMENTS, RECORD
 
@@ -40,7 +40,7 @@ def calls_of(name: HandlerName, takes: str, settings: dict[str, Any]) -> Calls:
     Raises:
         LookupError: If the module does not have it.
     """
-    function = handler_named(name)
+    function = find_handler(name)
     if function is None:
         has = "have" if name.number is None else "create a consumer of"
         raise LookupError(f"{name.module} does not {has} {name.qualname} when it is imported")

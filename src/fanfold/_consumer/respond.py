@@ -192,7 +192,8 @@ def _result_of(batch: Batch) -> BatchResult:
 def _checked(batch: Batch, results: Sequence[BatchResult], *, raise_on_total_failure: bool) -> BatchResult:
     if batch.stored.interrupt is not None and _interrupts(batch):
         raise batch.stored.interrupt
-    return _checked_result(results[0], raise_on_total_failure=raise_on_total_failure)
+    # An error would not help while a service is down: the messages are held.
+    return _checked_result(results[0], raise_on_total_failure=raise_on_total_failure and not batch.stored.are_held_back)
 
 
 def _checked_result(result: BatchResult, *, raise_on_total_failure: bool) -> BatchResult:

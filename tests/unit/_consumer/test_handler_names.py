@@ -12,7 +12,7 @@ import pytest
 
 import fanfold
 import process_app
-from fanfold._consumer.handler_names import HandlerName, handler_named, name_in_module, name_of_consumer
+from fanfold._consumer.handler_names import HandlerName, find_handler, name_in_module, name_of_consumer
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_context, make_event
 
@@ -65,14 +65,14 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
     ],
 )
 def test_a_worker_process_runs_the_handler_of_the_consumer(app, name, body, value):
-    """A handler is found by any qualified name, wherever it is defined."""
+    """Its qualified name, and the module that defines it, do not matter."""
     consumer = getattr(app, name)
     assert consumer.invoke(make_event(body), make_context(60)).outcomes == [fanfold.Done(value)]
     consumer.close()
 
 
 def test_a_consumer_that_is_created_after_the_import_runs_what_the_module_has(app):
-    """A handler is found below decorators and a consumer, or undecorated."""
+    """It is below decorators and a consumer, or a function without either."""
     for consumer, body in (
         (app.decorated.__wrapped__.with_settings(processes=1), None),
         (process_app.act, {"do": "x"}),
@@ -95,10 +95,10 @@ def test_a_module_that_is_imported_again_creates_the_same_names(app):
 
 def test_what_a_module_does_not_have_is_not_found(app):
     """A number that is too high, and a name that is missing."""
-    assert handler_named(HandlerName("names_app", "factory.<locals>.local", 2)) is None
-    assert handler_named(HandlerName("names_app", "missing", 0)) is None
-    assert handler_named(HandlerName("names_app", "missing.part", None)) is None
-    assert handler_named(HandlerName("names_app", "decorated", None)) is app.decorated.__wrapped__.function
+    assert find_handler(HandlerName("names_app", "factory.<locals>.local", 2)) is None
+    assert find_handler(HandlerName("names_app", "missing", 0)) is None
+    assert find_handler(HandlerName("names_app", "missing.part", None)) is None
+    assert find_handler(HandlerName("names_app", "decorated", None)) is app.decorated.__wrapped__.function
 
 
 def renamed(body: object) -> None: ...

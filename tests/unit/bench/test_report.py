@@ -209,6 +209,7 @@ def sweep_of(concurrencies: int, memories: int) -> Result:
 SIZES = [(1, 1), (1, 2), (2, 2), (1, 8), (5, 1), (5, 6), (5, 13)]
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("size", SIZES)
 def test_no_label_of_the_picture_is_clipped(size: tuple[int, int]):
     """Every text is within the picture, and the number of a cell within its cell."""
@@ -239,6 +240,7 @@ def test_no_label_of_the_page_is_clipped(size: tuple[int, int]):
         assert "rotate(-90" not in svg
 
 
+@pytest.mark.uncounted
 def test_the_cells_of_a_small_sweep_are_larger():
     """In the picture, and on the page."""
     small, large = (figure_of(sweep_of(*size)).axes[0] for size in ((2, 2), (5, 6)))
