@@ -147,7 +147,7 @@ def package_size(*, repeats: Annotated[int, "processes for each time"] = 15) -> 
         for function, program in FUNCTIONS.items():
             make(f"build-{function}", folder / function)
             path = (folder / function, layer)
-            rows.append(measured(f"{function}, beside the layer", program, path[:1], path, repeats))
+            rows.append(measured(f"{function}, outside the layer", program, path[:1], path, repeats))
             for compiled in layer.rglob("__pycache__"):
                 for file in compiled.iterdir():
                     file.unlink()

@@ -18,3 +18,14 @@ uv pip compile $options pyproject.toml --group bare -c requirements/dev.txt -o r
 # What a laptop with macOS or Windows needs to run the tests of what works there.
 # shellcheck disable=SC2086
 uv pip compile $options pyproject.toml --extra all --group build --group bare -c requirements/dev.txt -o requirements/laptops.txt
+# The locks of new projects: exact pins without hashes, because pip wants hashes for all packages or for none, and
+# `fanfold init` adds its own release. They are the versions that the tests use.
+locks=src/fanfold/init/templates/locks
+options="--python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate -q -c requirements/dev.txt"
+for powertools in "" _powertools; do
+  extra=${powertools:+--extra powertools --group lock_powertools}
+  # shellcheck disable=SC2086
+  uv pip compile $options pyproject.toml --extra aws $extra -o "$locks/function$powertools.txt"
+  # shellcheck disable=SC2086
+  uv pip compile $options pyproject.toml --extra local --group lock_tests $extra -o "$locks/development$powertools.txt"
+done

@@ -1,4 +1,4 @@
-"""Search code, tests, templates and examples for terms that have a standard alternative; part of ``make lint``.
+"""Search code, tests, examples and documentation for terms that have a standard alternative; part of ``make lint``.
 
     python tests/wording.py            print each place, with the term to use; exit code 1 if there is one
     python tests/wording.py --counts   print a count for each term and folder instead
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-SEARCHED = ("src", "tests", "template.yaml", "statemachine", "examples")
+CODE = ("src", "tests", "template.yaml", "statemachine", "examples")
+SEARCHED = (*CODE, "docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 NOT_TEXT = {".gz", ".parquet", ".png", ".zst", ".zip", ".csv", ".bz2"}
 
 
@@ -61,6 +62,11 @@ TERMS = (
     Term(r"\bof (its|their|his|her|your|our|one's) own\b", "custom, separate"),
     Term(r"\bbeside\b", "alongside, next to, in addition to"),
     Term(r"\b(befalls?|whoever)\b", "happens to; anyone who"),
+    Term(
+        r"\b((behavi|col|fav|hon|neighb)ours?|(label|model|signal|travel)l(ed|ing)|cent(re|red)|grey|licences?|artefacts?"
+        r"|(initial|normal|optim|organ|recogn|serial|summar)is(e|es|ed|ing|ation)|analys(e|es|ed|ing)|whilst|misspelt)\b",
+        "American spelling",
+    ),
 )
 
 NAMES = (

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+
+_MISSING_EXTRA = (
+    "fanfold: the command line needs an extra. Run: pip install 'fanfold[cli]', or 'fanfold[local]' for all commands"
+)
 
 
 def main() -> None:
     """Run the command line."""
     _escape_unencodable()
+    _use_region()
     try:
         from fanfold.cli.app import app
 
@@ -16,8 +22,14 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich", "click"}:
             raise
-        print("fanfold: the command line needs an extra. Run: pip install 'fanfold[cli]'", file=sys.stderr)  # noqa: T201
+        print(_MISSING_EXTRA, file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from error
+
+
+def _use_region() -> None:
+    """Let the AWS SDK for Python read ``AWS_REGION``, as the other AWS SDKs do: it reads ``AWS_DEFAULT_REGION``."""
+    if region := os.environ.get("AWS_REGION"):
+        os.environ.setdefault("AWS_DEFAULT_REGION", region)
 
 
 def _escape_unencodable() -> None:

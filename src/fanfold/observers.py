@@ -30,7 +30,7 @@ from fanfold._base.frozen import Value, put
 from fanfold._base.outcome import BatchResponse, BatchResult, Outcome
 from fanfold._base.record import Record
 
-__all__ = ["BatchCallbacks", "BatchEnded", "CallEnded", "CallStarted", "Observer"]
+__all__ = ["BatchCallbacks", "BatchEnded", "BreakerActivity", "CallEnded", "CallStarted", "Observer"]
 
 
 CallEnded: TypeAlias = Callable[[Sequence[Outcome]], object]
@@ -43,6 +43,49 @@ CallStarted: TypeAlias = Callable[[Sequence[Record]], CallEnded | None]
 that it sets are visible to the handler. Returns a callback for the end of the call, or None."""
 
 
+class BreakerActivity(Value):
+    """The activity of a breaker during one batch."""
+
+    __slots__ = ("name", "is_open", "opened", "half_opened", "closed", "calls_saved", "held", "released")  # noqa: RUF023 - in the order of __init__
+
+    name: str
+    """Name of the breaker."""
+    is_open: bool
+    """True if it is open, or half-open, at the end of the batch."""
+    opened: int
+    """How often it was opened here: 0 or 1, rarely more."""
+    half_opened: int
+    """How often this execution environment began a probe."""
+    closed: int
+    """How often it was closed here."""
+    calls_saved: int
+    """Records, or calls in ``with`` blocks, that did not start."""
+    held: int
+    """Messages whose redelivery was delayed until the service is back."""
+    released: int
+    """Messages that were made visible again."""
+
+    def __init__(
+        self,
+        name: str,
+        is_open: bool,
+        opened: int = 0,
+        half_opened: int = 0,
+        closed: int = 0,
+        calls_saved: int = 0,
+        held: int = 0,
+        released: int = 0,
+    ) -> None:
+        put(self, "name", name)
+        put(self, "is_open", is_open)
+        put(self, "opened", opened)
+        put(self, "half_opened", half_opened)
+        put(self, "closed", closed)
+        put(self, "calls_saved", calls_saved)
+        put(self, "held", held)
+        put(self, "released", released)
+
+
 class BatchEnded(BatchResult):
     """The result of a batch, with its duration, concurrency, and memory."""
 
@@ -52,6 +95,7 @@ class BatchEnded(BatchResult):
         "peak_in_flight",
         "peak_memory_bytes",
         "concurrency_limit",
+        "breakers",
     )
 
     seconds: float
@@ -65,8 +109,10 @@ class BatchEnded(BatchResult):
     where it is unknown."""
     concurrency_limit: int | None
     """The concurrency limit at the end of the batch, if it adjusts itself; None for a fixed one."""
+    breakers: Sequence[BreakerActivity]
+    """The activity of each breaker that did something, or is open; empty without any."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the fields of a value
         self,
         records: Sequence[Record],
         outcomes: Sequence[Outcome],
@@ -76,6 +122,7 @@ class BatchEnded(BatchResult):
         peak_in_flight: int,
         peak_memory_bytes: int | None,
         concurrency_limit: int | None = None,
+        breakers: Sequence[BreakerActivity] = (),
     ) -> None:
         super().__init__(records, outcomes, response)
         put(self, "seconds", seconds)
@@ -83,6 +130,7 @@ class BatchEnded(BatchResult):
         put(self, "peak_in_flight", peak_in_flight)
         put(self, "peak_memory_bytes", peak_memory_bytes)
         put(self, "concurrency_limit", concurrency_limit)
+        put(self, "breakers", breakers)
 
 
 class BatchCallbacks(Value):

@@ -117,7 +117,9 @@ class BatchMetrics:
 
     Metrics: ``messaging.client.consumed.messages``, the messages of all batches, redeliveries included; and
     ``messaging.process.duration``, seconds of each call of the handler, with ``error.type`` if one of its records is
-    not done. Both have ``messaging.system``, ``messaging.operation.name``, and ``messaging.destination.name``.
+    not done. Both have ``messaging.system``, ``messaging.operation.name``, and ``messaging.destination.name``. Breakers
+    add ``fanfold.breaker.transitions`` with ``fanfold.breaker.state``, ``fanfold.breaker.calls_saved``, and
+    ``fanfold.breaker.messages`` with ``fanfold.breaker.action``, all with ``fanfold.breaker.name``.
 
     Args:
         meter_provider: The provider of the meter; None for the global one.
@@ -134,6 +136,15 @@ class BatchMetrics:
             "Duration of a call of the handler.",
             explicit_bucket_boundaries_advisory=_DURATION_BUCKETS,
         )
+        self._transitions = meter.create_counter(
+            "fanfold.breaker.transitions", "{transition}", "Changes of the state of a breaker."
+        )
+        self._calls_saved = meter.create_counter(
+            "fanfold.breaker.calls_saved", "{call}", "Calls of a service that is down which were not made."
+        )
+        self._held = meter.create_counter(
+            "fanfold.breaker.messages", "{message}", "Messages that a breaker held back, and released."
+        )
 
     def batch_started(self, records: Sequence[Record], batch: object) -> BatchCallbacks | None:  # noqa: ARG002 - as for all
         """Count the messages of a batch, and return the callback for its calls; None for an empty batch."""
@@ -145,7 +156,16 @@ class BatchMetrics:
         def call_started(records: Sequence[Record]) -> CallEnded:  # noqa: ARG001 - as for all
             return functools.partial(self._call_ended, shared, time.perf_counter())
 
-        return BatchCallbacks(call_started)
+        return BatchCallbacks(call_started, self._batch_ended)
+
+    def _batch_ended(self, ended: BatchEnded) -> None:
+        for breaker in ended.breakers:
+            name = {"fanfold.breaker.name": breaker.name}
+            for state in ("opened", "half_opened", "closed"):
+                self._transitions.add(getattr(breaker, state), {**name, "fanfold.breaker.state": state})
+            self._calls_saved.add(breaker.calls_saved, name)
+            for action in ("held", "released"):
+                self._held.add(getattr(breaker, action), {**name, "fanfold.breaker.action": action})
 
     def _call_ended(self, shared: dict[str, str], began: float, outcomes: Sequence[Outcome]) -> None:
         not_done = next((outcome for outcome in outcomes if not isinstance(outcome, Done)), None)

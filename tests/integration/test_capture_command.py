@@ -31,15 +31,15 @@ def test_the_messages_of_a_queue_are_saved_and_stay_in_the_queue(sqs, tmp_path):
     url = sqs.create_queue(QueueName=f"dead-{uuid.uuid4().hex}")["QueueUrl"]
     for number in range(23):
         body = json.dumps({"number": number, "card": "4711"})
-        colour = {"colour": {"DataType": "String", "StringValue": "blue"}}
-        sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=colour)
+        color = {"color": {"DataType": "String", "StringValue": "blue"}}
+        sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=color)
     done = capture(tmp_path, "--queue-url", url, "--out", "events", "--redact", "card")
     assert done.returncode == 0, done.stderr
     assert "23 messages saved in events" in done.stderr
     records = [record for event in read_events([str(tmp_path / "events")]) for record in event.records]
     assert sorted(json.loads(record["body"])["number"] for record in records) == list(range(23))
     assert {json.loads(record["body"])["card"] for record in records} == {"redacted"}
-    assert records[0]["messageAttributes"]["colour"]["stringValue"] == "blue"
+    assert records[0]["messageAttributes"]["color"]["stringValue"] == "blue"
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert (attributes["ApproximateNumberOfMessages"], attributes["ApproximateNumberOfMessagesNotVisible"]) == (
         "23",

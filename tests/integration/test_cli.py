@@ -138,7 +138,11 @@ VARIABLES = {
 
 @pytest.mark.parametrize(
     ("variables", "complaint"),
-    [({}, "no AWS region is set: set AWS_REGION"), ({"AWS_DEFAULT_REGION": "eu-west-1"}, "no AWS credentials found")],
+    [
+        ({}, "no AWS region is set: set AWS_REGION"),
+        ({"AWS_REGION": "eu-west-1"}, "no AWS credentials found"),
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, "no AWS credentials found"),
+    ],
 )
 def test_missing_credentials_or_region_are_one_clear_line(variables: dict[str, str], complaint: str):
     """The line names the fix."""

@@ -20,15 +20,15 @@ BIN = Path(sys.executable).parent
 ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
 
 
-OPTIONS = {"consumer": [], "job": ["--job"], "consumer with a breaker": ["--breaker"]}
+VARIANTS = [[], ["--job"], ["--fifo"], ["--powertools"], ["--fifo", "--powertools"], ["--breaker"]]
 
 
-@pytest.fixture(params=OPTIONS)
+@pytest.fixture(params=VARIANTS, ids=lambda options: " ".join(options) or "consumer")
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return the folder of a new project, one of each kind."""
-    created = fanfold("init", "shop", *OPTIONS[request.param], folder=tmp_path)
+    created = fanfold("init", "shop", *request.param, folder=tmp_path)
     assert created.returncode == 0, created.stderr
-    assert f"shop: created a {request.param} with " in created.stdout
+    assert f"shop: created a {'job' if '--job' in request.param else 'consumer'} with " in created.stdout
     return tmp_path / "shop"
 
 
@@ -36,7 +36,8 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path):
     """With its Makefile, in this environment instead of a new one."""
-    targets = [f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.made", "test", "replay"]
+    installed = [argument for stamp in (".tests", ".tools") for argument in ("-o", f"{sys.prefix}/{stamp}")]
+    targets = [f"VENV={sys.prefix}", *installed, "test", "replay"]
     printed = succeeds("make", *targets, folder=project, env=environment({}))
     assert " passed" in printed
     assert "0 lost" in printed
@@ -60,10 +61,10 @@ def test_a_new_project_with_a_breaker_survives_an_outage_of_twelve_hours(tmp_pat
 
 @pytest.mark.slow
 def test_the_linter_reports_nothing_for_new_templates(tmp_path: Path):
-    """Not even warnings, for a consumer, with and without a breaker, and a job."""
-    for arguments in (["shop"], ["tally", "--job"], ["booked", "--breaker"]):
-        assert fanfold("init", *arguments, folder=tmp_path).returncode == 0
-    templates = ("shop/template.yaml", "tally/template.yaml", "booked/template.yaml")
+    """Not even warnings, for a project of each kind."""
+    for number, options in enumerate(VARIANTS):
+        assert fanfold("init", f"shop-{number}", *options, folder=tmp_path).returncode == 0
+    templates = [f"shop-{number}/template.yaml" for number in range(len(VARIANTS))]
     done = run(BIN / "cfn-lint", *templates, folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

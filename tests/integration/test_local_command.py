@@ -1,6 +1,7 @@
 """``fanfold local``, as a user runs it."""
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from command import FLIGHTS, fanfold, only_line, running
 
 pytestmark = pytest.mark.stack
 LONG = Path(__file__).parent / "long_job"
-SUPPORT = Path(__file__).parents[1] / "support"
+ROOT = Path(__file__).parents[2]
+SUPPORT = ROOT / "tests" / "support"
+TEMPLATE = ROOT / "template.yaml"
 
 
 def test_a_command_runs_with_the_local_aws_in_its_environment():
@@ -30,6 +33,32 @@ def test_one_command_runs_a_job_on_the_local_aws():
     done = fanfold("local", "--job", ".", "--", *command, folder=LONG)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["output"] == {"parts": 1, "total": 3}
+
+
+@pytest.mark.parametrize("options", [[], ["--fifo"]])
+def test_a_consumer_is_tried_as_its_readme_shows(options: list[str], tmp_path: Path):
+    """An order without lines becomes a dead letter, and the command of the README shows the reason."""
+    assert fanfold("init", "shop", *options, folder=tmp_path).returncode == 0
+    readme = (tmp_path / "shop" / "README.md").read_text()
+    (block,) = [code for code in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "fanfold local" in code]
+    local, send, show = [line.split(" #")[0].strip() for line in block.splitlines()]
+    assert local == ".venv/bin/fanfold local --template template.yaml"
+    attributes = {"MessageGroupId": "customer-1"} if "--message-group-id customer-1" in send else {}
+    assert bool(attributes) == bool(options)
+    (body,) = re.findall(r"--message-body '(.*)'", send)
+    assert show.endswith('redrive --from "$FANFOLD_DEAD_LETTER_QUEUE_URL" --dry-run')
+    script = f"""
+import boto3, os, subprocess, sys, time
+
+boto3.client("sqs").send_message(QueueUrl=os.environ["FANFOLD_QUEUE_URL"], MessageBody={body!r}, **{attributes!r})
+show = [sys.executable, "-m", "fanfold", "redrive", "--from", os.environ["FANFOLD_DEAD_LETTER_QUEUE_URL"], "--dry-run"]
+until, shown = time.monotonic() + 120, ""
+while "an order without lines" not in shown and time.monotonic() < until:
+    shown = subprocess.run(show, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+print(shown)
+"""
+    done = fanfold("local", "--template", "template.yaml", "--", sys.executable, "-c", script, folder=tmp_path / "shop")
+    assert "an order without lines" in done.stdout, done.stderr
 
 
 def test_without_a_command_it_runs_until_it_is_stopped(tmp_path: Path):
@@ -54,7 +83,11 @@ def test_without_a_command_it_runs_until_it_is_stopped(tmp_path: Path):
         (("--job", str(SUPPORT), "--module", "worker_trial"), "cannot import name 'scatter_handler'"),
         (("--log", "none/it.log"), "--log none/it.log cannot be written: No such file or directory"),
         (("--port", "0"), "--port must be an integer from 1 to 65535, not 0"),
-        (("--parameter", "Stage=dev"), "add --job FOLDER"),
+        (("--parameter", "Stage=dev"), "add --job FOLDER or --template FILE"),
+        (("--job", str(LONG), "--template", str(TEMPLATE)), "leave out --job or --template"),
+        (("--template", str(FLIGHTS / "app.py")), "app.py is not YAML or JSON"),
+        (("--template", str(ROOT / "samconfig.toml")), "is not"),
+        (("--template", str(TEMPLATE), "--parameter", "Stge=dev"), "no parameter 'Stge'; it has Stage"),
         (("--job", str(LONG), "--parameter", "Stage"), "is not of the form NAME=VALUE"),
         (("--job", str(LONG), "--parameter", "Stge=dev"), "no parameter 'Stge'; it has Stage"),
         (("--job", str(LONG), "--parameter", "BatchSize=100"), "A BatchSize of more than 10 needs a BatchingWindow"),

@@ -65,15 +65,15 @@ async def handler(order: dict) -> None:
 def test_rejected_messages_go_back_to_their_queue_with_everything_they_had(sqs):
     """A consumer has rejected them; the user chooses by reason, and the other message stays visible."""
     queues = Queues(sqs)
-    colour = {
-        "colour": {"DataType": "String", "StringValue": "blue"},
+    color = {
+        "color": {"DataType": "String", "StringValue": "blue"},
         "raw": {"DataType": "Binary", "BinaryValue": b"\0"},
     }
     for row in range(12):
         sqs.send_message(
             QueueUrl=queues.url,
             MessageBody=json.dumps({"row": row}),
-            MessageAttributes=colour,
+            MessageAttributes=color,
         )
     tested = handler.with_settings(dead_letter_queue_url=queues.dead)
     for message in queues.received(queues.url):
@@ -93,7 +93,7 @@ def test_rejected_messages_go_back_to_their_queue_with_everything_they_had(sqs):
     assert (document["sent"], document["refused"], document["failed_again"]) == (12, {}, 0)
     assert (queues.visible(queues.dead), queues.visible(queues.url)) == (1, 12)
     (message, *_) = queues.received(queues.url)
-    assert message["MessageAttributes"].keys() == {"colour", "raw"}
+    assert message["MessageAttributes"].keys() == {"color", "raw"}
     assert message["MessageAttributes"]["raw"]["BinaryValue"] == b"\0"
 
     nothing = fanfold("redrive", "--from", queues.dead, "--where", "no carrier")

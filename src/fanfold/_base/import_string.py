@@ -1,4 +1,4 @@
-"""Import an object by its name, ``MODULE:NAME``."""
+"""Import an object by its name, ``MODULE:NAME``, or ``module.name`` as in Lambda's Handler setting."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_decorated(name: str, kind: type[T]) -> tuple[Callable[..., Any], T]:
 
 def _not_found(name: str, value: Any, module: Any, kind: type) -> ConfigurationError:
     if value is not None:
-        return ConfigurationError(f"{name} is a {type(value).__name__}, not a fanfold.{kind.__name__}")
+        return ConfigurationError(f"{name} is {_with_article(type(value).__name__)}, not a fanfold.{kind.__name__}")
     candidates = sorted(candidate for candidate, other in vars(module).items() if isinstance(other, kind))
     return ConfigurationError(f"{_missing(name)}; it has {', '.join(candidates) or f'no {kind.__name__}'}")
 
@@ -57,23 +57,34 @@ def load_handler(name: str) -> Callable[..., Any]:
     if value is None:
         raise ConfigurationError(_missing(name))
     if not callable(value):
-        raise ConfigurationError(f"{name} is a {type(value).__name__}, not a Lambda handler")
+        raise ConfigurationError(f"{name} is {_with_article(type(value).__name__)}, not a Lambda handler")
     handler: Callable[..., Any] = value
     return handler
 
 
 def _import(name: str, example: str) -> tuple[Any, Any]:
     """Return the object, None if it does not exist, and its module."""
-    module_name, colon, attribute = name.partition(":")
-    if not (module_name and colon and attribute):
+    module_name, attribute = split_name(name)
+    if not (module_name and attribute):
         raise ConfigurationError(f"{name!r} must have the form MODULE:NAME, such as app:{example}")
     module = _module(module_name)
     return getattr(module, attribute, None), module
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Return the module and the attribute of a name. One of them is empty if the name is malformed."""
+    separator = ":" if ":" in name or name.endswith(".py") else "."
+    module, _, attribute = name.rpartition(separator)
+    return module, attribute
+
+
 def _missing(name: str) -> str:
-    module, _, attribute = name.partition(":")
+    module, attribute = split_name(name)
     return f"module {module} has no {attribute!r}"
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 
 
 def _module(name: str) -> Any:
@@ -93,6 +104,10 @@ def _module(name: str) -> Any:
 def _fix(name: str) -> str:
     file = Path(name)
     if len(file.parts) == 1 and file.suffix != ".py":
+        top = name.partition(".")[0]
+        folders = sorted(file.parent.name for file in Path().glob(f"[!.]*/{top}.py"))
+        if folders:
+            return f"set PYTHONPATH={folders[0]}, or run the command in the folder {folders[0]}"
         return "run the command in the folder that contains it"
     return f"name a module, not a file, such as {file.stem}:NAME in the folder {file.parent}"
 

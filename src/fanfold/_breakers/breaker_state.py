@@ -83,7 +83,9 @@ class BreakerState:
         self._is_logged_open = False
         """True if the log states that it is open; the circuit may be open before."""
         self.calls_saved: int = 0
-        """Records that were not started in this outage."""
+        """Records that were not started so far."""
+        self._saved_before = 0
+        """Those before this outage."""
 
     @property
     def is_open(self) -> bool:
@@ -289,9 +291,9 @@ class BreakerState:
                 "breaker %r is closed: its service is back after %.0f s; %d records were not started here",
                 name,
                 self.circuit.closed_at - self.circuit.since,
-                self.calls_saved,
+                self.calls_saved - self._saved_before,
             )
-            self.calls_saved = 0
+            self._saved_before = self.calls_saved
 
 
 def _nothing() -> None:

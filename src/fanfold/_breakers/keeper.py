@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -31,6 +32,7 @@ from fanfold._breakers.transitions import (
 )
 from fanfold._ports.breakers import OPEN, PAGE_HANDLES, Circuit, Held
 from fanfold.errors import FanfoldError
+from fanfold.observers import BreakerActivity
 
 SendTick: TypeAlias = Callable[[str], Awaitable[object]]
 """Sends the tick message of a breaker, given its name."""
@@ -94,6 +96,10 @@ class Keeper:
         """The circuit as it was last read or written; ``state.circuit`` may be ahead of it."""
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
+        self._counts: Counter[str] = Counter()
+        """The activity since it was taken last."""
+        self._counted: Counter[str] = Counter()
+        """The activity that was taken."""
         state.wakes = self._wake
 
     @property
@@ -101,6 +107,15 @@ class Keeper:
         """True if nothing has to be read, written, or made visible."""
         releases = self.state.circuit.is_closed and self._table.holds_alone
         return self.state.is_idle and not releases and (self._task is None or self._task.done())
+
+    def take_activity(self) -> BreakerActivity | None:
+        """Return what the breaker has done since the last call; None for nothing, while it is closed."""
+        self._counts["calls_saved"] = self.state.calls_saved - self._counted["calls_saved"]
+        self._counts["released"] = self.releases.count - self._counted["released"]
+        counts, self._counts = +self._counts, Counter()
+        self._counted.update(counts)
+        is_open = self.state.is_open
+        return BreakerActivity(self._breaker.name, is_open, **counts) if counts or is_open else None
 
     @property
     def age(self) -> float:
@@ -181,11 +196,12 @@ class Keeper:
     async def _open(self) -> None:
         tick_at = await self._tick_sent()
         now, every = self._now(), self._breaker.probe_every
-        await self._change(
+        if await self._change(
             lambda circuit: (
                 opened(circuit, now, probe_every=every)._replace(tick_at=tick_at) if circuit.is_closed else None
             )
-        )
+        ):
+            self._counts["opened"] += 1
 
     async def _switch_mappings(self) -> None:
         """Pause the mappings of an open circuit, or enable those of a closed one; the next reader tries again."""
@@ -225,6 +241,7 @@ class Keeper:
             return
         if claims and may_probe(self._stored, now):
             is_mine = await self._change(lambda circuit: claimed(circuit, now, owner, LEASE_SECONDS), attempts=1)
+            self._counts["half_opened"] += is_mine
             if is_mine and self._breaker.probe is not None:
                 await self._conclude(is_back=await self._probe_succeeds())
         if self._send_tick is not None and now - self._stored.tick_at > TICK_LOST_SECONDS and self.state.is_open:
@@ -261,6 +278,7 @@ class Keeper:
             return reopened(circuit, now, probe_every=every) if circuit.owner == owner else None
 
         if await self._change(decide) and is_back:
+            self._counts["closed"] += 1
             self._adopt(await self._table.read(self.state.circuit))  # the pages that there are by now
             await self._switch_mappings()
 
@@ -291,6 +309,7 @@ class Keeper:
 
     async def hold(self, held: Sequence[Held]) -> None:
         """Store messages that were held; make them visible if the circuit was closed in the meantime."""
+        self._counts["held"] += len(held)
         expires_at = self._now() + self._breaker.outage_budget + _RETENTION
         async with self._lock:
             with self._safely():

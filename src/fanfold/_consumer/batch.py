@@ -110,7 +110,7 @@ class Batch:
         self._stops_at = deadline.stops_at
         self._admission = admission
         self._commits = commits
-        self._held = held
+        self.held = held
         self._timeout = settings.timeout
         self._keep_details = keep_details
         self.stored = self._outcomes = BatchOutcomes(
@@ -269,7 +269,7 @@ class Batch:
         """End the batch if it has no worker and waits for none; call this after the slot of a worker is free."""
         if not self._workers_left() and self._is_idle():
             is_settled = self._outcomes.are_settled and self._refusal is None
-            is_settled = is_settled and (self._held is None or self._held.is_idle)
+            is_settled = is_settled and (self.held is None or self.held.is_idle)
             ends_here = self._ending is None and self._commits is None and is_settled
             self._finish() if ends_here else self._on_loop(self._begin_end)
 
@@ -299,8 +299,8 @@ class Batch:
                     await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
             await self._commit(deadline.responds_at)
             self._delay_not_started()
-            if self._held is not None:
-                await self._held.finish(self._outcomes, deadline.responds_at, is_refused=self._refusal is not None)
+            if self.held is not None:
+                await self.held.finish(self._outcomes, deadline.responds_at, is_refused=self._refusal is not None)
             if (settling := self._outcomes.settling) is not None:
                 await settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:  # by ``cancel``, or by a handler that cancels every task
@@ -375,8 +375,8 @@ class Batch:
         """
         seconds, held = self._admission.ask(now)
         self.held_for_memory += held
-        if seconds and self._held is not None:
-            seconds = self._held.wait(unit, now, seconds)
+        if seconds and self.held is not None:
+            seconds = self.held.wait(unit, now, seconds)
         if seconds and now + seconds >= self._stops_at and self._admission.holding is not None:
             self._refusal = self._admission.holding, now + seconds
         return seconds

@@ -7,7 +7,6 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from fanfold._base.callables import find_layer, is_coroutine_function
@@ -23,7 +22,7 @@ from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.handler_names import note
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
-from fanfold._consumer.respond import not_started, respond, run_and_respond
+from fanfold._consumer.respond import INVOKE, not_started, respond, run_and_respond
 from fanfold._consumer.settings import CommitStage, Settings, adjusting_concurrency, allowed_concurrency, check_observer
 from fanfold._consumer.xray import use_context_variables
 from fanfold.errors import ConfigurationError
@@ -42,10 +41,6 @@ if TYPE_CHECKING:  # not imported at cold start
 P = ParamSpec("P")
 T = TypeVar("T")
 
-INVOKE: ContextVar[Callable[[Consumer[..., Any], Event, Any], BatchResult] | None] = ContextVar(
-    "fanfold_invoke", default=None
-)
-"""Called in place of ``Consumer.invoke``, where a handler around a consumer runs outside Lambda."""
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 
 

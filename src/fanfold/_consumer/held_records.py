@@ -31,6 +31,7 @@ from fanfold._ports.breakers import Held
 
 if TYPE_CHECKING:
     from fanfold._consumer.outcomes import BatchOutcomes
+    from fanfold.observers import BreakerActivity
 
 _SCARCE_RECEIVES: Final = 2
 """Receives left from which a message that failed waits longer than its backoff."""
@@ -103,6 +104,11 @@ class HeldRecords:
         if issubclass(type(error), BreakerOpenError):
             self._not_called.add(position)
         return True
+
+    def activity(self) -> Sequence[BreakerActivity]:
+        """Return what the breakers have done since the last call."""
+        activities = [keeper.take_activity() for keeper in self._breakers.keepers]
+        return [activity for activity in activities if activity is not None]
 
     def wait(self, unit: Unit, now: float, seconds: float) -> float:
         """Return the seconds until a unit may start: a message on its last receive waits no longer than it can."""

@@ -13,7 +13,7 @@ from fanfold._base.outcome import DONE, BatchResult, Failed, Outcome
 from fanfold._base.record import Record
 from fanfold._consumer.classify import outcome_of
 from fanfold.errors import AbandonedError
-from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded, Observer
+from fanfold.observers import BatchCallbacks, BatchEnded, BreakerActivity, CallEnded, Observer
 
 _Open: TypeAlias = tuple[int, list[CallEnded]]
 """Number of records of a call, and the callbacks for its end."""
@@ -88,7 +88,7 @@ class Observation:
 
         return observed
 
-    def end(self, result: BatchResult, concurrency_limit: int | None) -> None:
+    def end(self, result: BatchResult, concurrency_limit: int | None, breakers: Sequence[BreakerActivity] = ()) -> None:
         """Notify the observers of the calls that were abandoned, and then of the end of the batch.
 
         Can be called from a thread other than the event loop's.
@@ -96,6 +96,7 @@ class Observation:
         Args:
             result: The result of the batch.
             concurrency_limit: The concurrency limit, if it adjusts itself; None for a fixed one.
+            breakers: The activity of breakers.
         """
         for key in list(self._open):
             self._call_ended(key, None)
@@ -108,6 +109,7 @@ class Observation:
             peak_in_flight=self._peak,
             peak_memory_bytes=self._peak_memory(),
             concurrency_limit=concurrency_limit,
+            breakers=tuple(breakers),
         )
         for callback in self._on_batch_ended:
             self._notify(callback, ended)

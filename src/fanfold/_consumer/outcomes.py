@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._base.backoff import Backoff
     from fanfold._consumer.failure_log import FailureLog
     from fanfold._consumer.settle import OpenSettler, Settling
+    from fanfold.observers import BreakerActivity
 
 ABANDONED = Failed(AbandonedError())
 """The outcome of a record from its start until its handler ends."""
@@ -262,6 +263,10 @@ class HoldsRecords(Protocol):
 
     def defers(self, position: int, error: BaseException) -> bool:
         """Return whether a record that failed is settled only at the end of the batch."""
+        ...
+
+    def activity(self) -> Sequence[BreakerActivity]:
+        """Return what the breakers have done since the last call."""
         ...
 
     def wait(self, unit: Unit, now: float, seconds: float) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import logger
@@ -17,7 +19,7 @@ from fanfold._base.outcome import (
     are_all_done,
     partial_response,
 )
-from fanfold._base.record import Record
+from fanfold._base.record import Event, Record
 from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch, OnEnded
 from fanfold._consumer.calls import run_in_time
 from fanfold._consumer.environment import ExecutionEnvironment
@@ -25,6 +27,9 @@ from fanfold._consumer.loop_thread import Runtime
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold.errors import TotalFailureError
 
+INVOKE: ContextVar[Callable[[Any, Event, Any], BatchResult] | None] = ContextVar("fanfold_invoke", default=None)
+"""Called with a consumer, an event, and a Lambda context in place of the consumer's invocation, so that tools can run a
+copy of a consumer below decorators."""
 _MAX_REASON_CHARACTERS = 500
 
 
@@ -206,7 +211,7 @@ def _report(batch: Batch, result: BatchResult) -> None:
     if not _interrupts(batch):
         _log(batch, result.outcomes)
         if batch.observation is not None:
-            batch.observation.end(result, batch.limit)
+            batch.observation.end(result, batch.limit, () if batch.held is None else batch.held.activity())
 
 
 def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:

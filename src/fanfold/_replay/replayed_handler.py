@@ -16,7 +16,8 @@ from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import Event, Record
 from fanfold._breakers.simulated import EPOCH, simulated_breakers
-from fanfold._consumer.consumer import INVOKE, Consumer
+from fanfold._consumer.consumer import Consumer
+from fanfold._consumer.respond import INVOKE
 from fanfold._replay.handler_settings import HandlerSettings
 from fanfold._replay.kept_entries import entries_at
 from fanfold._replay.outage import error_of

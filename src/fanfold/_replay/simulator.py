@@ -22,8 +22,6 @@ from fanfold._base import aws_limits
 from fanfold._base.backoff import jitter_from
 from fanfold._base.record import Record
 from fanfold._base.sample_events import ManualClock, make_fifo_record, make_record
-from fanfold._breakers.simulated import simulated_breakers
-from fanfold._consumer.consumer import Consumer
 from fanfold._replay.delivery import Delivery
 from fanfold._replay.invoke_here import Invoke, InvokeTogether, invoke_here
 from fanfold._replay.mapping import (
@@ -35,15 +33,12 @@ from fanfold._replay.mapping import (
 from fanfold._replay.open_batch import OpenBatch, ReceivedMessage, ThrottledBatch
 from fanfold._replay.scaling import ManagedInstances, Pollers
 from fanfold._replay.schedule import GrowthState, PollerState, Schedule
+from fanfold._replay.simulated_handler import SimulatedHandler
 from fanfold._replay.simulator_settings import capacity_of, check_settings, scaling_of
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory.queue import InMemoryQueue
-from fanfold.inmemory.settler import InMemorySettler
 
 T = TypeVar("T")
-
-DEAD_LETTERS_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/simulated-dead-letters"
-"""The ``dead_letter_queue_url`` of a consumer in a simulation."""
 
 
 class Simulator:
@@ -55,8 +50,8 @@ class Simulator:
         assert not simulator.dead_letters
 
     Args:
-        handler: A Lambda handler, such as a ``Consumer``. A consumer's delays and rejected messages reach the simulated
-            queues; it makes no calls to AWS.
+        handler: A Lambda handler, such as a ``Consumer``, with or without decorators. A consumer's delays and rejected
+            messages reach the simulated queues; it makes no calls to AWS.
         batch_size: Maximum number of records in a batch.
         window_seconds: Batching window, seconds.
         maximum_concurrency: Maximum number of concurrent invocations, at least 1; None for 5, or for the maximum of AWS
@@ -155,12 +150,12 @@ class Simulator:
         self._numbers = itertools.count()
         self._sent = itertools.count()
         self._random = random.Random(seed).getstate()  # noqa: S311 - makes the handler reproducible too
-        self._consumer: Consumer[..., Any] | None = None
         self._invoke_together = invoke_together
         self._ready: list[tuple[Sequence[ReceivedMessage], dict[str, Any], float]] = []
         if invoke is None and invoke_together is None and not callable(handler):
             raise ConfigurationError(f"a simulator requires a callable handler, not {handler!r}")
-        self._invoke = invoke or invoke_here(self._handler(handler), function_timeout)
+        self._simulated = SimulatedHandler(handler, self.queue, self.dead_letter_queue, self.clock)
+        self._invoke = invoke or invoke_here(self._simulated, function_timeout)
 
     def _open_queues(
         self, visibility_timeout: float, max_receive_count: int | None, duplicates: float, *, reordered: bool
@@ -186,8 +181,7 @@ class Simulator:
 
     def close(self) -> None:
         """If the handler is a consumer, end its lifespan and its event loop."""
-        if self._consumer is not None:
-            self._consumer.close()
+        self._simulated.close()
 
     @property
     def dead_letters(self) -> Sequence[Record]:
@@ -241,16 +235,6 @@ class Simulator:
             self._finish(self._running[0][0])
         self._note_idleness()
         return self.deliveries
-
-    def _handler(self, handler: Any) -> Callable[[Any, Any], Any]:
-        if not isinstance(handler, Consumer):
-            return handler  # type: ignore[no-any-return] # a handler, by its signature
-        changes: dict[str, Any] = {"settler": InMemorySettler(self.queue, self.dead_letter_queue)}
-        if handler.settings.dead_letter_queue_url is None:
-            changes["dead_letter_queue_url"] = DEAD_LETTERS_URL
-        changes["breaker"] = simulated_breakers(handler.settings.breaker, self.clock, self.queue.max_receive_count)
-        self._consumer = handler.with_settings(**changes)
-        return self._consumer
 
     def _begin(self) -> bool:
         """Deliver a batch if one is ready and the concurrency allows it; return whether one was delivered."""

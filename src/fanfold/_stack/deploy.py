@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from fanfold._stack.emulator import LocalStack
 from fanfold._stack.project import project_folder
-from fanfold.aws.outputs import variables_of
+from fanfold.aws.outputs import present_variables_of, variables_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
 _POLL_SECONDS = 0.1
@@ -91,8 +91,7 @@ def _check_parameters(known: Mapping[str, Any], values: Mapping[str, str]) -> No
 
 
 def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[str, Any]:
-    with template.open(encoding="utf-8") as text:
-        body: dict[str, Any] = yaml.load(text, _IntrinsicLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
+    body = _read(template)
     common = body.get("Globals", {}).get("Function", {})
     for owner in (common, *_properties(body, "AWS::Serverless::Function")):
         if "CodeUri" in owner:
@@ -104,6 +103,17 @@ def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[s
     for layer in _properties(body, "AWS::Serverless::LayerVersion"):
         # The emulator runs functions in this Python environment, which already contains what the layer provides.
         layer["ContentUri"] = _upload(s3, bucket, _zip({"python/": b""}))
+    return body
+
+
+def _read(template: Path) -> dict[str, Any]:
+    try:
+        with template.open(encoding="utf-8") as text:
+            body: Any = yaml.load(text, _IntrinsicLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{template} is not YAML or JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
+        raise ConfigurationError(f"{template} is not a SAM template: it has no 'Resources'")
     return body
 
 
@@ -202,14 +212,27 @@ def deploy_job(
         raise ConfigurationError(f"--job {folder}: {module}.py does not exist; use --module to name the module")
     values = {"StateMachine": "none", **(parameters or {}), "HandlerModule": module}
     _check_handlers(folder, module, with_machine=values["StateMachine"] != "none")
+    return variables_of(_deploy_locally(stack, project_folder() / "template.yaml", values, folder))
+
+
+def deploy_template(stack: LocalStack, template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Deploy a SAM template with the code that it names; return the environment variables for its queues.
+
+    Args:
+        stack: The local AWS.
+        template: The template, such as that of a consumer.
+        parameters: Parameters of the template.
+
+    Raises:
+        ConfigurationError: If the file is not a template, or has no such parameter.
+        FanfoldError: If the stack could not be created.
+    """
+    return present_variables_of(_deploy_locally(stack, template, parameters))
+
+
+def _deploy_locally(
+    stack: LocalStack, template: Path, parameters: Mapping[str, str], code: Path | None = None
+) -> dict[str, str]:
     clients = {name: boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation")}
     clients["s3"].create_bucket(Bucket=_CODE_BUCKET)
-    outputs = deploy(
-        clients,
-        project_folder() / "template.yaml",
-        name="fanfold-local",
-        parameters=values,
-        code_bucket=_CODE_BUCKET,
-        code=folder,
-    )
-    return variables_of(outputs)
+    return deploy(clients, template, name="fanfold-local", parameters=parameters, code_bucket=_CODE_BUCKET, code=code)

@@ -17,7 +17,8 @@ from fanfold._base.outcome import BatchResult, Failed, Outcome, acknowledges
 from fanfold._base.record import Event
 from fanfold._base.sample_events import make_context
 from fanfold._base.threads import Threads
-from fanfold._consumer.consumer import INVOKE, Consumer
+from fanfold._consumer.consumer import Consumer
+from fanfold._consumer.respond import INVOKE
 from fanfold.errors import FanfoldError
 
 

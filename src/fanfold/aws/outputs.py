@@ -32,6 +32,11 @@ def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
         raise ConfigurationError(
             f"the stack has no output {', '.join(missing)}: deploy the job from fanfold's template"
         )
+    return present_variables_of(outputs)
+
+
+def present_variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables for which a stack has outputs, such as those of a consumer's queues."""
     return {name: outputs[output] for name, output in (_VARIABLES | _OPTIONAL).items() if output in outputs}
 
 

@@ -30,7 +30,7 @@ class Tile:
     """Number of the row, by descending concurrency."""
     label: tuple[str, ...]
     """The lines of its text: the number, or the reason that there is none."""
-    colour: str | None
+    color: str | None
     """``#rrggbb``; None for a cell without a number, which is hatched."""
     ink: Literal["dark", "light", ""]
     """Brightness of the color behind the label."""
@@ -99,7 +99,7 @@ def _heat_map(
             memories.index(cell.setting.memory_mb),
             concurrencies.index(cell.setting.concurrency),
             (measure.format(values[cell.setting]),) if cell.setting in values else _missing_label(cell),
-            _colour(shades[cell.setting]) if cell.setting in values else None,
+            _color(shades[cell.setting]) if cell.setting in values else None,
             "" if cell.setting not in values else "dark" if shades[cell.setting] < _LIGHT else "light",
         )
         for cell in cells
@@ -153,7 +153,7 @@ def shade(values: Mapping[Setting, float], *, logarithmic: bool) -> dict[Setting
     return {key: (value - least) / span for key, value in placed.items()}
 
 
-def _colour(share: float) -> str:
+def _color(share: float) -> str:
     """Return the color of a position from 0 to 1, interpolated between two steps of the scale."""
     place = share * (len(_CIVIDIS) - 1)
     first = min(int(place), len(_CIVIDIS) - 2)

@@ -69,10 +69,10 @@ def _map_inches(columns: int, rows: int) -> tuple[float, float]:
 def _map(axes: Any, heat_map: HeatMap) -> None:
     size = 12 if len(heat_map.memories) <= _FEW_COLUMNS else 9
     for tile in heat_map.tiles:
-        axes.add_patch(_square(tile, facecolor=tile.colour or "white", edgecolor="white"))
-        if tile.colour is None:
+        axes.add_patch(_square(tile, facecolor=tile.color or "white", edgecolor="white"))
+        if tile.color is None:
             axes.add_patch(_square(tile, fill=False, edgecolor="0.6", hatch="////", linewidth=0))
-        box = None if tile.colour else {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        box = None if tile.color else {"facecolor": "white", "edgecolor": "none", "pad": 1}
         ink = "white" if tile.ink == "dark" else "black"
         text = "\n".join(tile.label)
         axes.text(tile.column, tile.row, text, ha="center", va="center", fontsize=size, color=ink, bbox=box)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fanfold._base.aws_limits import LAMBDA_MB_PER_VCPU, LAMBDA_MIN_MEMORY_MB, MANAGED_INSTANCES_MAX_MEMORY_MB
+from fanfold._base.import_string import split_name
 from fanfold._replay.events import read_events
 from fanfold._replay.wording import counted
 from fanfold.bench.batches import SYNTHETIC_BATCH, Batches, batches_of, synthetic_records
@@ -183,8 +184,7 @@ def _handler(options: BenchOptions) -> str:
                 "synthetic records"
             )
         return SYNTHETIC_HANDLER
-    module, colon, name = options.handler.partition(":")
-    if not (module and colon and name):
+    if not all(split_name(options.handler)):
         raise ConfigurationError(f"--handler {options.handler!r} is not of the form MODULE:NAME, such as app:handler")
     return options.handler
 

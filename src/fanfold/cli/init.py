@@ -14,6 +14,7 @@ _NEXT = """
   cd {name}
   make test                    # runs the tests
   make replay                  # delivers the saved messages, as Lambda would
+  make check                   # finds settings that lose messages
   sam build                    # needs no container
   sam deploy --config-env dev"""
 
@@ -21,6 +22,10 @@ _NEXT = """
 def init(
     name: str = typer.Argument(metavar="NAME", help="Name of the project, its folder, and its stacks."),
     job: bool = typer.Option(False, "--job", help="Create a job (scatter, segment, fold) instead of a consumer."),
+    fifo: bool = typer.Option(False, "--fifo", help="Create a consumer of a FIFO queue."),
+    powertools: bool = typer.Option(
+        False, "--powertools", help="Create a consumer with the logger, metrics and tracer of Powertools."
+    ),
     breaker: bool = typer.Option(
         False, "--breaker", help="Add a breaker to the consumer: an outage of a service that it calls costs no message."
     ),
@@ -28,10 +33,10 @@ def init(
 ) -> None:
     """Create a new project: handler, template, tests, saved events, CI.
 
-    Use it to start a service. The project passes its tests and can be deployed as is. An existing folder is never
-    changed.
+    Use it to start a service. The project passes its tests and can be deployed as is. Its requirements have exact
+    versions. An existing folder is never changed.
     """
-    folder = create(name, Path(), job=job, version=__version__, breaker=breaker)
+    folder = create(name, Path(), version=__version__, job=job, fifo=fifo, powertools=powertools, breaker=breaker)
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     if as_json:
         print(json.dumps({"folder": str(folder), "files": files}))

@@ -1,16 +1,17 @@
 """New projects: a consumer or a job, with template, tests, saved events and CI.
 
-The files are in ``templates``: ``common`` for both, and those of a consumer and of a job. In them, ``my-project`` is
-replaced by the project's name, and ``0.0.0`` by this release. A job has fanfold's ``template.yaml`` and state machines.
-A consumer with a breaker has the files of ``breaker`` instead of those of the same path, and the lines between
-``[breaker`` and ``breaker]`` in the others, which are left out of other projects.
+The files are in ``templates``: ``common`` for all, ``consumer`` or ``job``, then those of each option, which replace
+others. A line that ends with ``#if fifo`` or ``#if not fifo`` is only in projects with or without that option. In all
+files, ``my-project`` is replaced by the project's name, and ``0.0.0`` by this release. A job has fanfold's
+``template.yaml`` and state machines. ``locks`` contains the versions that fanfold's own tests use. A consumer with
+a breaker also has the lines between ``[breaker`` and ``breaker]``.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,14 @@ _BREAKER_LINES: Final = re.compile(
     r"^[^\n]*\[breaker\b[^\n]*\n(.*?)^[^\n]*\bbreaker\][^\n]*\n", re.MULTILINE | re.DOTALL
 )
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+_ONLY_IF: Final = re.compile(r"^(.*?)[ \t]*#if (not )?(\w+)\n", re.MULTILINE)
+_LOCK: Final = """# Exact versions, so that tests and `sam build` use the same. Edit {source}, then run `make lock`.
+fanfold==0.0.0
+"""
+_STANDARD_CONCURRENCY: Final = "concurrency=100,  # concurrent orders in one execution environment"
+_FIFO_CONCURRENCY: Final = (
+    "concurrency=10,  # concurrent message groups; a batch of a FIFO queue has at most 10 messages"
+)
 
 
 def check_project_name(name: str) -> str:
@@ -39,42 +48,59 @@ def check_project_name(name: str) -> str:
     return name
 
 
-def project_files(name: str, *, job: bool, version: str, breaker: bool = False) -> dict[str, str]:
+def project_files(
+    name: str, *, version: str, job: bool = False, fifo: bool = False, powertools: bool = False, breaker: bool = False
+) -> dict[str, str]:
     """Return the texts of the files of a new project, by path.
 
     Args:
         name: The project's name.
+        version: The release of fanfold that the project uses, exactly.
         job: True for a job, False for a consumer.
+        fifo: True for a consumer of a FIFO queue.
+        powertools: True for a consumer with the logger, metrics and tracer of Powertools.
         breaker: True for a consumer with a breaker.
-        version: The minimum release of fanfold; later compatible releases are allowed.
 
     Raises:
-        ConfigurationError: If a breaker is requested for a job.
+        ConfigurationError: If these options cannot be combined.
     """
-    if job and breaker:
-        raise ConfigurationError("--breaker is for consumers: use it without --job")
-    texts = {**_texts("common"), **_texts("job" if job else "consumer"), **(_texts("breaker") if breaker else {})}
+    options = {"fifo": fifo, "powertools": powertools, "breaker": breaker}
+    chosen = [option for option, is_chosen in options.items() if is_chosen]
+    _check_options(chosen, job=job)
+    texts = {**_texts("common"), **_texts("job" if job else "consumer")}
+    for option in chosen:
+        texts |= _texts(f"consumer_{option}")
     texts = {path: _BREAKER_LINES.sub(r"\1" if breaker else "", text) for path, text in texts.items()}
+    if fifo:
+        texts["src/app.py"] = texts["src/app.py"].replace(_STANDARD_CONCURRENCY, _FIFO_CONCURRENCY)
     if job:
-        folder = project_folder()
-        texts["template.yaml"] = _for_project((folder / "template.yaml").read_text(encoding="utf-8"))
-        for file in (folder / "statemachine").iterdir():
-            texts[f"statemachine/{file.name}"] = file.read_text(encoding="utf-8")
+        texts |= _job_template()
+    texts |= _locks(powertools=powertools)
+    texts = {path: _ONLY_IF.sub(lambda line: _line_of(line, options), text) for path, text in texts.items()}
     return {
-        path.replace("dot_", "."): text.replace("my-project", name).replace("0.0.0", version)
+        path.replace("dot_", "."): text.replace("my-project", name).replace("==0.0.0", f"=={version}")
         for path, text in sorted(texts.items())
     }
 
 
-def create(name: str, parent: Path, *, job: bool, version: str, breaker: bool = False) -> Path:
+def create(
+    name: str,
+    parent: Path,
+    *,
+    version: str,
+    job: bool = False,
+    fifo: bool = False,
+    powertools: bool = False,
+    breaker: bool = False,
+) -> Path:
     """Write a new project into a new folder, and return the folder. Existing files are never changed.
 
     Raises:
-        ConfigurationError: If the name is not valid, if a breaker is requested for a job, or if the folder exists or
-            cannot be written.
+        ConfigurationError: If the name or the combination of options is not valid, or the folder exists or cannot be
+            written.
     """
     folder = parent / check_project_name(name)
-    files = project_files(name, job=job, version=version, breaker=breaker)
+    files = project_files(name, version=version, job=job, fifo=fifo, powertools=powertools, breaker=breaker)
     try:
         folder.mkdir()
     except FileExistsError as error:
@@ -89,6 +115,19 @@ def create(name: str, parent: Path, *, job: bool, version: str, breaker: bool = 
     return folder
 
 
+def _check_options(chosen: Sequence[str], *, job: bool) -> None:
+    if job and chosen:
+        option = f"--{chosen[0]}"
+        raise ConfigurationError(
+            f"{option} is an option of a consumer: leave out {option} or --job. For a job with FIFO queues, set the "
+            "parameter QueueType=fifo of its template.yaml"
+        )
+    if "breaker" in chosen and len(chosen) > 1:
+        raise ConfigurationError(
+            f"--breaker cannot be combined with --{chosen[0]}: leave out one of them, and add it to the code"
+        )
+
+
 def _texts(kind: str) -> dict[str, str]:
     root = TEMPLATES / kind
     return {
@@ -98,14 +137,31 @@ def _texts(kind: str) -> dict[str, str]:
     }
 
 
-def _for_project(template: str) -> str:
-    """Return fanfold's template with the code in ``src`` and the project's name in tags."""
-    return (
+def _line_of(line: re.Match[str], options: Mapping[str, bool]) -> str:
+    """Return a line without its condition, or nothing if the condition is not met."""
+    text, negated, option = line.groups()
+    return f"{text}\n" if options[option] != bool(negated) else ""
+
+
+def _locks(*, powertools: bool) -> Iterator[tuple[str, str]]:
+    locks, suffix = _texts("locks"), "_powertools" if powertools else ""
+    yield "src/requirements.txt", _LOCK.format(source="src/requirements.in") + locks[f"function{suffix}.txt"]
+    yield "requirements-dev.txt", _LOCK.format(source="requirements-dev.in") + locks[f"development{suffix}.txt"]
+
+
+def _job_template() -> Iterator[tuple[str, str]]:
+    """Yield fanfold's template with the code in ``src`` and the project's name in tags, and its state machines."""
+    folder = project_folder()
+    template = (folder / "template.yaml").read_text(encoding="utf-8")
+    yield (
+        "template.yaml",
         template.replace("examples/flights/", "src/")
         .replace("Description: A fanfold job - ", "Description: my-project - ", 1)
         .replace("project: fanfold", "project: my-project")
-        .replace("Key: project, Value: fanfold", "Key: project, Value: my-project")
+        .replace("Key: project, Value: fanfold", "Key: project, Value: my-project"),
     )
+    for file in (folder / "statemachine").iterdir():
+        yield f"statemachine/{file.name}", file.read_text(encoding="utf-8")
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,15 @@ _MAX_ERROR_TYPES: Final = 20
 """Maximum number of error types in the metadata of one batch."""
 _MAX_FRAMES: Final = 20
 _KIB: Final = 1024
+_BREAKERS: Final = {
+    "BreakersOpen": operator.attrgetter("is_open"),
+    "BreakersOpened": operator.attrgetter("opened"),
+    "BreakersHalfOpened": operator.attrgetter("half_opened"),
+    "BreakersClosed": operator.attrgetter("closed"),
+    "CallsSaved": operator.attrgetter("calls_saved"),
+    "MessagesHeld": operator.attrgetter("held"),
+    "MessagesReleased": operator.attrgetter("released"),
+}
 
 
 class BatchMetrics:
@@ -40,8 +50,12 @@ class BatchMetrics:
     - ``PeakInFlight``: the maximum number of concurrent calls of the handler. ``PeakMemory``: the peak memory of the
       process so far, in megabytes of 1,024 KiB, as Lambda counts memory.
 
+    - With a breaker that does something, or is open: ``BreakersOpen``, ``BreakersOpened``, ``BreakersHalfOpened``,
+      ``BreakersClosed``, ``CallsSaved``, ``MessagesHeld`` and ``MessagesReleased``, the sums over the breakers.
+
     Outcomes have separate metrics instead of a dimension, so there are ten or eleven metrics for any number of error
-    types. The metadata ``errors`` contains up to 20 error types with their counts: ``{"TimeoutError": 3}``.
+    types, and seven of breakers. The metadata ``errors`` contains up to 20 error types with their counts:
+    ``{"TimeoutError": 3}``.
 
     Namespace, service, and default dimensions are those of ``metrics``. Metrics that other code adds to it are neither
     written nor changed.
@@ -98,6 +112,8 @@ def _metrics_of(ended: BatchEnded) -> list[tuple[str, str, float]]:
         metrics.append(("PeakMemory", "Megabytes", ended.peak_memory_bytes / _KIB**2))
     if ended.concurrency_limit is not None:
         metrics.append(("ConcurrencyLimit", "Count", ended.concurrency_limit))
+    if ended.breakers:
+        metrics += [(name, "Count", sum(map(count, ended.breakers))) for name, count in _BREAKERS.items()]
     if not math.isinf(ended.seconds_left):
         metrics.append(("DeadlineLeft", "Milliseconds", ended.seconds_left * 1000))
     return metrics

@@ -14,7 +14,8 @@ from fanfold._base.outcome import DONE, BatchResponse, BatchResult, Failed, Outc
 from fanfold._base.record import Event, Record, records_from_event
 from fanfold._base.sample_events import make_context, make_event
 from fanfold._breakers.simulated import simulated_breakers
-from fanfold._consumer.consumer import INVOKE, Consumer
+from fanfold._consumer.consumer import Consumer
+from fanfold._consumer.respond import INVOKE
 from fanfold._ports.queue import Refusal, Settler
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.inmemory.tables import InMemoryEntries

@@ -86,8 +86,8 @@ def test_options_have_defaults_and_are_values():
 
 def test_options_are_checked_when_all_are_set():
     """An unknown name, too many values, and whatever the class refuses are errors."""
-    with pytest.raises(TypeError, match="Choice has no colour, sizes"):
-        Choice(sizes=1, colour="red")
+    with pytest.raises(TypeError, match="Choice has no hue, sizes"):
+        Choice(sizes=1, hue="red")
     with pytest.raises(ValueError, match="argument 2 is longer"):
         Choice(1, "red", 2)
     with pytest.raises(ValueError, match="negative, with blue"):

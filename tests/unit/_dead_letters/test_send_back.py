@@ -64,15 +64,15 @@ async def test_only_chosen_messages_are_sent_and_deleted_and_the_others_are_visi
 async def test_a_message_is_sent_as_it_was_in_its_source_queue():
     """Without fanfold's attribute, and with the attributes that did not fit next to it."""
     letters, target = Letters(), Target()
-    colour = {"dataType": "Binary", "binaryValue": "aGk="}
+    color = {"dataType": "Binary", "binaryValue": "aGk="}
     size = {"dataType": "Number", "stringValue": "3"}
     document = {"reason": "no", "attributes": {"size": size}}
     reason = {"dataType": "String", "stringValue": json.dumps(document)}
-    record = {"messageId": "m", "body": "x", "messageAttributes": {"colour": colour, ATTRIBUTE: reason}}
+    record = {"messageId": "m", "body": "x", "messageAttributes": {"color": color, ATTRIBUTE: reason}}
     letters.queue.put({**record, "eventSourceARN": letters.arn})
     await move(letters, target)
     (sent,) = target.accepted
-    assert sent.message_attributes == {"colour": colour, "size": size}
+    assert sent.message_attributes == {"color": color, "size": size}
     for odd in ("[", "[1]", '{"attributes": 3}'):
         reason["stringValue"] = odd
         assert letter_of(Record({**record, "messageAttributes": {ATTRIBUTE: reason}})).reason == NO_REASON

@@ -76,11 +76,11 @@ def test_a_message_that_is_sent_can_be_received(queue, endpoint, sqs):
     """With its attributes, as Lambda would deliver it."""
     url = sqs.get_queue_url(QueueName="orders")["QueueUrl"]
     sent = {"DataType": "String", "StringValue": "blue"}
-    sqs.send_message(QueueUrl=url, MessageBody="one", MessageAttributes={"colour": sent}, MessageGroupId="tenant")
+    sqs.send_message(QueueUrl=url, MessageBody="one", MessageAttributes={"color": sent}, MessageGroupId="tenant")
     sqs.send_message_batch(QueueUrl=url, Entries=[{"Id": "b", "MessageBody": "two", "DelaySeconds": 9}])
     (message,) = queue.take(10)
     record = message.as_record()
-    assert (record["body"], record["messageAttributes"]["colour"]["stringValue"]) == ("one", "blue")
+    assert (record["body"], record["messageAttributes"]["color"]["stringValue"]) == ("one", "blue")
     assert record["attributes"]["MessageGroupId"] == "tenant"
     assert queue.next_visible_at() == 9
     reported = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]

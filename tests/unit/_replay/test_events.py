@@ -39,7 +39,7 @@ def test_missing_fields_of_a_record_get_defaults():
 
 def test_the_output_of_receive_message_is_read():
     """Its capitalized field names are converted to those of an event."""
-    attributes = {"colour": {"StringValue": "blue", "DataType": "String"}}
+    attributes = {"color": {"StringValue": "blue", "DataType": "String"}}
     message = {
         "MessageId": "a",
         "ReceiptHandle": "r",
@@ -51,7 +51,7 @@ def test_the_output_of_receive_message_is_read():
         ((record,),) = [event.records for event in read(json.dumps(document))]
         assert (record["messageId"], record["receiptHandle"], record["body"]) == ("a", "r", "text")
         assert record["attributes"]["ApproximateReceiveCount"] == "4"
-        assert record["messageAttributes"] == {"colour": {"stringValue": "blue", "dataType": "String"}}
+        assert record["messageAttributes"] == {"color": {"stringValue": "blue", "dataType": "String"}}
 
 
 def test_an_array_contains_events_records_or_bodies():

@@ -1,6 +1,7 @@
 """The simulator: kinds of handlers, and the effect of their responses."""
 
 import asyncio
+import functools
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import Any
@@ -30,6 +31,33 @@ def test_a_fanfold_consumer_is_delivered_to():
     simulator = simulate(handler, 0, 1, 2)
     assert ran == {("0", 1): 1, ("1", 1): 1, ("2", 1): 1, ("1", 2): 1, ("1", 3): 1}
     assert not simulator.dead_letters
+
+
+def test_a_consumer_below_a_decorator_reaches_the_simulated_queues():
+    """Its delays and its dead letters, as without the decorator, which runs in each invocation."""
+    invocations = []
+
+    def counting(function):
+        @functools.wraps(function)
+        def count(event, context):
+            invocations.append(context.aws_request_id)
+            return function(event, context)
+
+        return count
+
+    @counting
+    @fanfold.consumer(backoff=fanfold.Backoff(base=60, jitter=0))
+    async def handler(number: int, ctx: fanfold.Context) -> None:
+        if number == 1:
+            raise fanfold.Reject("not this one")
+        if number == 2 and ctx.record.receive_count == 1:
+            raise ValueError
+
+    simulator = simulate(handler, 0, 1, 2)
+    assert [begun for begun, _ in times(simulator.deliveries)] == [0.0, 60.0]
+    assert len(invocations) == 2
+    (letter,) = simulator.dead_letters
+    assert letter.body == "1"
 
 
 def test_a_consumer_with_a_def_handler_is_delivered_to():

@@ -15,7 +15,7 @@ RECORD = Record(
         "body": "x",
         "attributes": {"MessageGroupId": "g", "MessageDeduplicationId": "d", "AWSTraceHeader": "Root=1-2-3"},
         "messageAttributes": {
-            "colour": {"dataType": "String", "stringValue": "blue"},
+            "color": {"dataType": "String", "stringValue": "blue"},
             "raw": {"dataType": "Binary", "binaryValue": "AA=="},
         },
     }
@@ -23,7 +23,7 @@ RECORD = Record(
 SENT = {
     "MessageBody": "x",
     "MessageAttributes": {
-        "colour": {"DataType": "String", "StringValue": "blue"},
+        "color": {"DataType": "String", "StringValue": "blue"},
         "raw": {"DataType": "Binary", "BinaryValue": b"\0"},
     },
     "MessageGroupId": "g",
