@@ -32,7 +32,7 @@ STEPS: Final = (
 )
 """The steps of an outage at which the function's process can end: around a change of the circuit's state, between
 holding messages and storing their handles, in either order, and while the first messages are made visible."""
-LONG_BUDGET: Final = 127_500.0
+LONG_BUDGET: Final = 130_200.0
 """An outage budget with which messages are held for at least ten minutes: no message returns unless it is released."""
 VISIBILITY_SECONDS: Final = 10
 RECEIVES: Final = 5
