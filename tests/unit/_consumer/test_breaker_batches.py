@@ -229,7 +229,7 @@ def test_a_message_on_its_last_receive_is_tried_although_the_breaker_is_open(out
 
 @BOTH
 def test_a_message_on_its_last_receive_waits_in_the_invocation(outage, name):
-    """Until half of its time has passed; meanwhile the service may come back."""
+    """Until half of its time has passed; meanwhile the service may recover."""
     service = Service()
     handler = consumer_of(getattr(service, name), outage, outage.breaker(waits=True))
     open_by_failures(handler, service)
