@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -78,6 +78,7 @@ class OutageOnAws:
         tick: Whether the function has a queue of tick messages.
         probe: Whether the breaker has a probe function.
         fifo: Whether the queue is a FIFO queue.
+        variables: Further environment variables of the function.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class OutageOnAws:
         tick: bool = False,
         probe: bool = False,
         fifo: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.name = f"payments-{uuid.uuid4().hex[:12]}"
         self.folder, self.table = folder, clients.table
@@ -111,6 +113,7 @@ class OutageOnAws:
             "HAS_PROBE": str(probe).lower(),
             "KILL_AT": kill_at,
             "PYTHONPATH": str(Path(fanfold.__file__).parents[1]),
+            **(variables or {}),
         }
         self.deploy("app.handler")
         self.mappings = [self._map(queue) for queue in filter(None, (self.work, self.ticks))]
