@@ -165,7 +165,7 @@ class Consumer(Generic[P, T]):
     async def _session(self, *, reads_outcomes: bool) -> AsyncIterator[Session]:
         async with open_environment(self.settings, self._dead_letter_queue) as environment:
 
-            def create_batch(event: Event, context: Any, deadline: Deadline | None) -> Batch:
+            def create_batch(event: Event, context: Any, deadline: Deadline | None = None) -> Batch:
                 deadline = deadline or deadline_of(context, self.settings.deadline_margin)
                 records = records_from_event(event)
                 return self._batch(

@@ -14,6 +14,7 @@ from fanfold._base.aws_limits import (
 from fanfold._base.readable import duration_text
 from fanfold.check.survival import (
     INVISIBLE_SECONDS,
+    UNCOVERED_SECONDS,
     QueueSettings,
     Survival,
     opening_receive,
@@ -57,7 +58,8 @@ def _checked(model: Model, mapping: EventMapping, queue: Queue, outage: float) -
         yield from not_known(variables[_WHOLE_ENVIRONMENT])
         return
     has_breaker = _has_breaker(variables)
-    survival = with_breaker(settings, outage) if has_breaker else alone  # its outage_budget is not in the template
+    # Its outage_budget is not in the template: one that is long enough.
+    survival = with_breaker(settings, outage + UNCOVERED_SECONDS) if has_breaker else alone
     if survival.seconds < outage:
         yield _hit(queue, survival, outage, has_breaker=has_breaker)
 

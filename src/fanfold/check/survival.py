@@ -18,7 +18,9 @@ OPENING_FAILURES: Final = 5
 """Failures after which a breaker opens, by default."""
 OPENING_SPAN_SECONDS: Final = 30.0
 """Time that two failures without a success between them have to span for a breaker to open."""
-INVISIBLE_SECONDS: Final = SQS_MAX_VISIBILITY_SECONDS - 900.0
+UNCOVERED_SECONDS: Final = 900.0
+"""The end of an outage budget above 11 h 45 min, which the last receive need not reach."""
+INVISIBLE_SECONDS: Final = SQS_MAX_VISIBILITY_SECONDS - UNCOVERED_SECONDS
 """Longest time for which a breaker keeps a message invisible with one receive."""
 
 Reason = Literal["receives", "retention", "budget"]
@@ -106,7 +108,8 @@ def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_S
     """Return the longest outage that settings survive with a breaker that opens as late as ``opening_receive``.
 
     The receive that opens it, and each one after it except the last, can keep the message invisible for up to
-    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. With one or two
+    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. The last 15 minutes of
+    a budget above 11 h 45 min are not covered, because the last time cannot be longer. With one or two
     receives, the breaker opens too late for this message, which is redelivered after ``OPENING_SPAN_SECONDS`` or its
     backoff. (SQS quotas; docs/outages.md.)
 
@@ -116,15 +119,18 @@ def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_S
     """
     if settings.max_receive_count is None:
         return without_breaker(settings)
-    left = settings.max_receive_count - opening_receive(settings)
+    left, covered = settings.max_receive_count - opening_receive(settings), 0.0
     if left > 0:
-        seconds = min(outage_budget, left * INVISIBLE_SECONDS)
+        covered = max(min(outage_budget, INVISIBLE_SECONDS), outage_budget - UNCOVERED_SECONDS)
+        seconds = min(covered, left * INVISIBLE_SECONDS)
     else:
-        delay = 0.0 if settings.backoff is None else _receive(settings, 2)[0]
-        seconds = (settings.max_receive_count - 1) * max(OPENING_SPAN_SECONDS, delay)
+        delay = settings.visibility_timeout
+        if settings.backoff is not None:
+            delay = max(OPENING_SPAN_SECONDS, _receive(settings, 2)[0])
+        seconds = (settings.max_receive_count - 1) * delay
     if settings.retention <= seconds:
         return _until_expiry(settings)
-    return Survival(seconds, "budget" if left > 0 and seconds == outage_budget else "receives")
+    return Survival(seconds, "budget" if left > 0 and seconds == covered else "receives")
 
 
 def _until_expiry(settings: QueueSettings) -> Survival:

@@ -90,7 +90,7 @@ def test_the_finding_states_what_the_settings_survive_and_three_ways_to_survive_
             7200,
             (
                 "VisibilityTimeout 60 s, maxReceiveCount 2, with a breaker: a message that fails before it opens can "
-                "survive only 30 s"
+                "survive only 1 min"
             ),
             "a maxReceiveCount of at least 5",
         ),

@@ -46,23 +46,23 @@ def test_without_a_breaker_settings_survive_until_the_earliest_last_receive(queu
 @pytest.mark.parametrize(
     ("queue", "expected"),
     [
-        (QueueSettings(30, 5), (12 * HOUR, "budget")),
-        (QueueSettings(30, 4), (12 * HOUR, "budget")),
-        (QueueSettings(30, 3), (11.75 * HOUR, "receives")),
+        (QueueSettings(30, 5), (11.75 * HOUR, "budget")),
+        (QueueSettings(30, 4), (11.75 * HOUR, "budget")),
+        (QueueSettings(30, 3), (11.75 * HOUR, "budget")),
         (QueueSettings(30, 2), (30, "receives")),  # the receive that opens the breaker is the last one
-        (QueueSettings(300, 2), (30, "receives")),  # after which its failure can open the breaker
+        (QueueSettings(300, 2), (300, "receives")),  # without a backoff, it keeps its visibility timeout
         (QueueSettings(30, 2, backoff=fanfold.Backoff(base=100)), (50, "receives")),
         (QueueSettings(30, 1), (0, "receives")),
-        (QueueSettings(10, 3), (11.75 * HOUR, "receives")),
-        (QueueSettings(10, 5), (11.75 * HOUR, "receives")),
+        (QueueSettings(10, 3), (11.75 * HOUR, "budget")),
+        (QueueSettings(10, 5), (11.75 * HOUR, "budget")),
         (QueueSettings(30, None), (345_600, "retention")),
         (QueueSettings(30, 5, retention=HOUR), (HOUR, "retention")),
-        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=5)), (11.75 * HOUR, "receives")),
-        (QueueSettings(30, 6, backoff=fanfold.Backoff(base=5)), (11.75 * HOUR, "receives")),
-        (QueueSettings(30, 7, backoff=fanfold.Backoff(base=5)), (12 * HOUR, "budget")),
-        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=60)), (12 * HOUR, "budget")),
-        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=10)), (11.75 * HOUR, "receives")),
-        (QueueSettings(43_200, 5, retention=1_209_600), (12 * HOUR, "budget")),  # 48 hours without one
+        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=5)), (11.75 * HOUR, "budget")),
+        (QueueSettings(30, 6, backoff=fanfold.Backoff(base=5)), (11.75 * HOUR, "budget")),
+        (QueueSettings(30, 7, backoff=fanfold.Backoff(base=5)), (11.75 * HOUR, "budget")),
+        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=60)), (11.75 * HOUR, "budget")),
+        (QueueSettings(30, 5, backoff=fanfold.Backoff(base=10)), (11.75 * HOUR, "budget")),
+        (QueueSettings(43_200, 5, retention=1_209_600), (11.75 * HOUR, "budget")),  # 48 hours without one
     ],
 )
 def test_with_a_breaker_settings_survive_its_budget_if_a_receive_is_left_when_it_opens(queue: Any, expected: Any):
@@ -72,7 +72,7 @@ def test_with_a_breaker_settings_survive_its_budget_if_a_receive_is_left_when_it
 
 @pytest.mark.parametrize(
     ("receives", "budget", "expected"),
-    [(3, 23 * HOUR, (11.75 * HOUR, "receives")), (4, 23 * HOUR, (23 * HOUR, "budget")), (4, 100, (100, "budget"))],
+    [(3, 23 * HOUR, (11.75 * HOUR, "receives")), (4, 23 * HOUR, (22.75 * HOUR, "budget")), (4, 100, (100, "budget"))],
 )
 def test_a_receive_keeps_a_message_invisible_for_less_than_twelve_hours(receives: int, budget: float, expected: Any):
     """So a longer budget needs more receives."""
