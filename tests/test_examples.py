@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 import subprocess
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ def test_the_code_of_the_readme_runs(readme: dict[str, Any]):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in TESTED_ELSEWHERE])
 def test_the_code_of_the_documentation_runs(page: str):
-    """The blocks run in order, followed by the tests that they define."""
-    namespace: dict[str, Any] = {"__name__": "page"}
+    """The blocks run in order, as those of a module, followed by the tests that they define."""
+    namespace: dict[str, Any] = {"__name__": "page", "__spec__": ModuleSpec("page", None)}
     for block in blocks(page):
         run(block, page, namespace)
     for name, function in list(namespace.items()):

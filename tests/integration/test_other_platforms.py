@@ -17,6 +17,18 @@ from platform_trial import PLATFORMS, Platform
 pytestmark = pytest.mark.slow  # each test starts several interpreters
 
 ORDERS = make_event({"number": 0}, {"number": 1, "do": "fail"}, {"number": 2})
+_COMPUTING = """
+import os, re
+import fanfold
+
+@fanfold.consumer(processes=2, timeout=2)
+def handler(body: dict) -> None:
+    if body["do"] == "stick":
+        re.match("(a+)+$", "a" * 60 + "b")
+    if body["do"] == "die":
+        os._exit(3)
+"""
+"""A module with a handler for worker processes."""
 NOT_REPORTED = "this platform does not report the memory of a process (Linux does, in /proc)"
 
 
@@ -125,6 +137,31 @@ def test_a_consumer_reports_failures_and_warns_once_that_its_memory_guard_is_off
     assert "message-1" in failures[3]
     warning = f"the memory guard is off: {NOT_REPORTED}"
     assert log.count(warning) == 1
+
+
+def test_a_handler_runs_in_worker_processes_on_macos_and_is_refused_on_windows(platform: Platform):
+    """A record that sticks or ends its process fails; the others are done."""
+    (platform.folder / "computing.py").write_text(_COMPUTING, encoding="utf-8")
+    program = """
+        import json
+        from fanfold.errors import ConfigurationError
+        from fanfold.testing import make_context, make_event
+
+        try:
+            from computing import handler
+        except ConfigurationError as error:
+            print(json.dumps(str(error)))
+        else:
+            result = handler.invoke(make_event(*[{"do": do} for do in ("", "stick", "", "die", "")]), make_context(60))
+            handler.close()
+            print(json.dumps([str(getattr(outcome, "error", "done")) for outcome in result.outcomes]))
+    """
+    outcomes, _ = platform.python(program)
+    died = "the worker process ended while it ran the handler: exit code 3"
+    if platform.name == "windows":
+        assert outcomes == "processes needs signals, which this platform does not have; use threads"
+    else:
+        assert outcomes == ["done", "the handler took longer than 2 s", "done", died, "done"]
 
 
 def test_a_handler_is_tested_with_deliver(platform: Platform):

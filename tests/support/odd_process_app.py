@@ -90,6 +90,7 @@ def log_without_end() -> None:
 
 ACTIONS: dict[str, Callable[[], object]] = {
     "return an error in Done": lambda: fanfold.Done(UnloadableError("one", "two")),
+    "return a text as an error": lambda: fanfold.Failed("odd"),  # type: ignore[arg-type] # on purpose
     "raise odd notes": lambda: raise_(OddNotesError("odd")),
     "raise odd text": lambda: raise_(OddTextError("odd")),
     "raise CancelledError": lambda: raise_(asyncio.CancelledError("odd")),
@@ -115,6 +116,13 @@ ACTIONS: dict[str, Callable[[], object]] = {
 def handler(body: dict[str, Any]) -> Any:
     """Do what a message asks for, and return it."""
     return ACTIONS[body["do"]]()
+
+
+@fanfold.consumer(processes=1)
+def with_context(body: int, ctx: fanfold.Context[None]) -> Any:
+    """Return the attributes of the Lambda context."""
+    attributes: Any = vars(ctx.lambda_context)
+    return {name: value for name, value in attributes.items() if name == "aws_request_id"}
 
 
 @fanfold.consumer(processes=1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+NO_PROCESSES: Final = "_fanfold_no_processes"
+"""Attribute of functions that cannot be the handler of worker processes: the reason, as text."""
 _MAX_LAYERS = 100
 
 

@@ -23,7 +23,7 @@ PLAIN_TYPES: Final = frozenset({bool, int, float, str, bytes, dict})
 def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Outcome:
     """Return the outcome of a record whose handler returned or raised this value.
 
-    - An outcome is returned unchanged.
+    - An outcome is returned unchanged, except a ``Failed`` without an exception, which gets one.
     - ``Retry`` becomes ``Retrying``, ``Reject`` becomes ``Rejected``.
     - An error of fanfold that a retry cannot fix, such as DecodeError, and an error that matches ``reject_on`` become
       ``Rejected``. If a ``reject_on`` predicate raises, the error does not match.
@@ -31,7 +31,7 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     - Any other value becomes ``Done``.
     """
     if isinstance(value, OUTCOMES):
-        return value
+        return value if not isinstance(value, Failed) else _checked(value)
     if not isinstance(value, BaseException):
         error = None if type(value) in PLAIN_TYPES else invalid_return(value)
         return Done(value) if error is None else Failed(error)
@@ -42,6 +42,14 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     if (isinstance(value, FanfoldError) and value.permanent) or _rejected(value, reject_on):
         return Rejected(_text(value))
     return Failed(value)
+
+
+def _checked(outcome: Failed) -> Failed:
+    error: object = outcome.error  # the handler may have created it with anything
+    if isinstance(error, BaseException):
+        return outcome
+    text = f"the handler returned Failed with a {type(error).__qualname__}: its error must be an exception"
+    return Failed(TypeError(text))
 
 
 def success_of(value: object) -> Done | None:

@@ -24,14 +24,13 @@ from typing import Any, TextIO
 
 import fanfold
 from fanfold._base.context import BatchContext
-from fanfold._base.deadline import Deadline
 from fanfold._base.import_string import last_line
 from fanfold._base.log_context import RECORD_KEYS
 from fanfold._base.outcome import Done, Failed
 from fanfold._consumer import process_handlers
 from fanfold._consumer.handler_names import HandlerName
 from fanfold._consumer.process_calls import calls_of
-from fanfold._consumer.process_values import UNSENT
+from fanfold._consumer.process_values import UNSENT, context_of
 from fanfold._consumer.process_wire import NOTHING, Messages, Page, encode
 from fanfold._consumer.xray import continue_trace
 
@@ -71,6 +70,9 @@ def main(connection: str, page: str, life: str) -> None:
     except Interrupted:  # after its handler had ended
         child.exit(128 + signal.SIGTERM)
     except (BrokenPipeError, ConnectionResetError):  # the consumer does not listen any more
+        child.exit(1)
+    except BaseException as error:  # noqa: BLE001 - ends now: an end in steps would look like a kill
+        sys.excepthook(type(error), error, error.__traceback__)
         child.exit(1)
 
 
@@ -144,7 +146,7 @@ class _Child:
     def _start_batch(self, shared: bytes | None, trace_id: str | None, keeps_values: bool) -> None:
         self._keeps_values = keeps_values
         self._invocation = trace_id
-        lambda_context, deadline = (None, Deadline.never()) if shared is None else pickle.loads(shared)  # noqa: S301
+        lambda_context, deadline = context_of(shared)
         self._call = self._calls.bind(BatchContext(lambda_context, deadline, self._state))
 
     def _run_frame(self, frame: int, records: list[Any]) -> None:

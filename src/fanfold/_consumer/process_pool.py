@@ -43,7 +43,7 @@ _MOST_BYTES: Final = 256 * 1024
 _WEIGH_SECONDS: Final = 0.5
 """Least time between two looks at the memory of a process."""
 _EARLY_DEATHS: Final = 20
-"""Deaths in a row before a process was ready, after which records fail instead of waiting for the next one."""
+"""Deaths in a row before a process ran a record, after which records fail instead of waiting for the next one."""
 _OUT_OF_TIME: Final = NotStarted("the invocation was about to time out")
 
 
@@ -197,7 +197,7 @@ class ProcessPool:
         """Note what a process reports."""
         kind, *values = message
         if kind == "ready":
-            slot.is_ready, self._early_deaths = True, 0
+            slot.is_ready = True
             self._feed()
         elif kind == "broken":
             self._could_not_start(slot, f"the worker process could not import the handler: {values[0]}")
@@ -236,6 +236,7 @@ class ProcessPool:
         self._fail(jobs[:end], slot, "it went on")  # only the one that it is being ended for, if there is one
         self._requeue(jobs[end:])
         slot.records += end
+        self._early_deaths = 0
         if self._is_worn(slot):
             self._replace(slot)
             slot.retire()
@@ -352,10 +353,11 @@ class ProcessPool:
         # Up to the record that runs, what is not known to be done may have been lost on its way.
         self._fail(jobs[:begun], slot, how)
         self._requeue(jobs[begun:])
-        if not slot.is_ready and not slot.killed_for:
+        if not slot.killed_for and (not slot.is_ready or (jobs and not begun)):
             self._early_deaths += 1
             if self._early_deaths >= _EARLY_DEATHS:
-                self._could_not_start(slot, f"the worker process ended while it started: {how}")
+                moment = "before it ran the handler" if slot.is_ready else "while it started"
+                self._could_not_start(slot, f"the worker process ended {moment}: {how}")
         self._replace(slot)
         self._dying.discard(slot)
         self._feed()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fanfold._base import aws_limits
-from fanfold._base.callables import is_coroutine_function
+from fanfold._base.callables import NO_PROCESSES, is_coroutine_function
 from fanfold._consumer.binding import takes_only_body
 from fanfold._consumer.handler_names import name_of_consumer
 from fanfold._consumer.process_job import Spec
@@ -96,8 +96,11 @@ def check_handler(function: Callable[..., Any]) -> None:
     """Refuse a handler that is not for processes, and a platform without them.
 
     Raises:
-        ConfigurationError: If it is an ``async def``, the platform lacks signals, or this is a worker process.
+        ConfigurationError: If it is an ``async def``, or of a job, or the platform lacks signals, or this is a worker
+            process.
     """
+    if reason := getattr(function, NO_PROCESSES, ""):
+        raise ConfigurationError(f"{reason}; remove processes")
     name = getattr(function, "__qualname__", repr(function))
     if is_coroutine_function(function):
         raise ConfigurationError(f"{name} is an async def: processes is for def handlers; remove it, or use a def")

@@ -17,6 +17,9 @@ from fanfold.errors import WorkerProcessError
 UNSENT: Final = "the handler returned a value that cannot be sent to the consumer: {}"
 """Message of the error for a value that cannot be pickled or loaded; ``{}`` is the reason."""
 
+_PLAIN_TYPES: Final = frozenset({bool, float, int, str})
+"""Types of the attributes of a Lambda context that any process can load."""
+
 
 def error_of(killed_for: str, how: str) -> BaseException:
     """Return the error of a record whose process has ended.
@@ -56,14 +59,34 @@ def described(shared: BatchContext[Any]) -> bytes:
     """Return the context of a batch for the processes, as far as it can be pickled."""
     left = shared.deadline.ends_at - shared.deadline.clock()
     deadline = Deadline(time.monotonic() + left, shared.deadline.margin)
-    for context in (shared.lambda_context, _plain(shared.lambda_context)):
-        try:
-            return pickle.dumps((context, deadline), protocol=5)
-        except Exception:  # noqa: BLE001, S112 - an object that is not Lambda's
-            continue
-    return pickle.dumps((None, deadline), protocol=5)
+    context = shared.lambda_context
+    pickled = None
+    with contextlib.suppress(Exception):  # an object that is not Lambda's
+        pickled = pickle.dumps(context, protocol=5)
+    return pickle.dumps((pickled, _plain_values(context), deadline), protocol=5)
 
 
-def _plain(lambda_context: Any) -> SimpleNamespace:
-    values = {name: getattr(lambda_context, name, None) for name in dir(lambda_context) if not name.startswith("_")}
-    return SimpleNamespace(**{name: value for name, value in values.items() if isinstance(value, str | int | float)})
+def context_of(sent: bytes | None) -> tuple[Any, Deadline]:
+    """Return the Lambda context and the deadline of a batch, from what ``described`` returned.
+
+    A context that this process cannot load, such as one whose class is in ``__main__``, is replaced by an object that
+    has its text and its numbers.
+    """
+    if sent is None:
+        return None, Deadline.never()
+    pickled, values, deadline = pickle.loads(sent)  # noqa: S301 - from our parent
+    if pickled is not None:
+        with contextlib.suppress(Exception):
+            return pickle.loads(pickled), deadline  # noqa: S301 - from our parent
+    return SimpleNamespace(**values), deadline
+
+
+def _plain_values(lambda_context: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    with contextlib.suppress(Exception):  # an object whose attributes cannot be listed
+        for name in dir(lambda_context):
+            with contextlib.suppress(Exception):  # a property that raises an error
+                value = None if name.startswith("_") else getattr(lambda_context, name)
+                if type(value) in _PLAIN_TYPES:
+                    values[name] = value
+    return values

@@ -125,6 +125,10 @@ class Settings(Options):
                 check_count(getattr(self, name), name)
         if self.processes is not None:
             self._check_processes()
+        elif self.max_tasks_per_process is not None:
+            raise ConfigurationError(
+                "max_tasks_per_process has no effect without processes; set processes or remove it"
+            )
         _check_number(self.timeout, "timeout", "a number of seconds greater than 0", above=0)
         _check_number(self.deadline_margin, "deadline_margin", "0 seconds or more", minimum=0)
         _check_number(self.starts_per_second, "starts_per_second", "a number greater than 0", above=0)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
+from fanfold._base.callables import NO_PROCESSES
 from fanfold._base.context import Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
@@ -209,6 +210,8 @@ class Job(JobDefinition):
         changes: dict[str, Any] = {"lifespan": self._lifespan, "commit": commit}
         if not dead_letters:
             changes["dead_letter_queue_url"] = ""  # what these reject is left to the queue's redrive policy
+        kind = function.__name__.replace("_", " ")
+        setattr(function, NO_PROCESSES, f"{kind}s cannot run in worker processes: they need the backend of the job")
         return Consumer(function, self._settings.changed(changes))
 
     def _without_queue(self, function: Callable[..., Any], commit: CommitStage | None) -> Consumer[..., Any]:

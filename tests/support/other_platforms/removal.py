@@ -9,6 +9,7 @@ import asyncio
 import builtins
 import contextlib
 import faulthandler
+import importlib
 import io
 import itertools
 import multiprocessing
@@ -76,6 +77,7 @@ def remove_what_is_missing_on(platform: str) -> None:
     _remove_folders("/proc", "/sys", *(["/bin"] if platform == "windows" else []))
     if platform == "macos":
         _remove(os, NOT_ON_MACOS)
+        _remove(importlib.import_module("fcntl"), ["F_SETSIG"])
         _remove(select, ["epoll"])
         return
     assert platform == "windows", platform

@@ -55,6 +55,15 @@ def test_a_value_that_does_not_mean_success_is_a_failure(make, message: str):
     assert message in str(outcome.error)
 
 
+def test_a_failure_without_an_exception_gets_one():
+    """The log needs an error."""
+    error = ValueError("bad order")
+    assert outcome_of(Failed(error), nothing) == Failed(error)
+    outcome = outcome_of(Failed("bad order"), nothing)  # type: ignore[arg-type] # on purpose
+    assert isinstance(outcome, Failed)
+    assert str(outcome.error) == "the handler returned Failed with a str: its error must be an exception"
+
+
 async def test_a_task_that_is_returned_is_a_failure():
     """The task has not ended and can still fail."""
     task = asyncio.ensure_future(asyncio.sleep(0))

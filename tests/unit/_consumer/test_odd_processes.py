@@ -123,18 +123,60 @@ class SlowLog(logging.Handler):
     """A log handler that is slower than a worker process logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        json.dumps([record.getMessage()] * 10_000)
+        json.dumps([record.getMessage()] * 2_000)
 
 
 def test_a_handler_that_logs_without_end_is_ended_and_affects_no_other_record():
     """The event loop does not read its log records until there are none left."""
-    handler, slow = odd_process_app.handler.with_settings(processes=2, timeout=0.5), SlowLog()
+    handler, slow = odd_process_app.handler.with_settings(processes=2, timeout=2), SlowLog()
     odd_process_app.log.propagate, odd_process_app.log.handlers = False, [slow]
     try:
-        assert isinstance(run("log without end", handler, seconds=8).error, TimeoutError)
+        assert isinstance(run("log without end", handler).error, TimeoutError)
     finally:
         handler.close()
         odd_process_app.log.propagate, odd_process_app.log.handlers = True, []
+
+
+def test_an_outcome_without_an_error_fails_its_record_in_one_line():
+    """Its process goes on."""
+    before = run("pid")
+    outcome = run("return a text as an error")
+    assert str(outcome.error) == "the handler returned Failed with a str: its error must be an exception"
+    assert run("pid") == before
+
+
+class OddContext:
+    """A Lambda context that processes cannot load, and whose attributes cannot all be read."""
+
+    aws_request_id = "request-1"
+
+    def __init__(self, *, lists: bool) -> None:
+        self.lists = lists
+
+    def __reduce__(self) -> Any:
+        return int, ("not a number",)
+
+    def __dir__(self) -> list[str]:
+        if not self.lists:
+            raise ValueError("odd context")
+        return ["aws_request_id", "broken", "_private", "get_remaining_time_in_millis"]
+
+    @property
+    def broken(self) -> str:
+        """Raise an error."""
+        raise ValueError("odd attribute")
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the time that is left."""
+        return 30_000
+
+
+@pytest.mark.parametrize(("lists", "values"), [(True, {"aws_request_id": "request-1"}), (False, {})])
+def test_a_lambda_context_that_a_process_cannot_load_keeps_its_text_and_its_numbers(lists, values):
+    """Such as one whose class is in ``__main__``."""
+    result = odd_process_app.with_context.invoke(make_event(1, 2), OddContext(lists=lists))
+    odd_process_app.with_context.close()
+    assert result.outcomes == [Done(values)] * 2
 
 
 # --- What they fork, and close.
@@ -246,6 +288,18 @@ def test_the_other_processes_go_on_if_a_new_one_cannot_enter_its_lifespan(tmp_pa
     assert kinds(result) == [Failed, *[Done] * 8]
     assert run("nothing", handler) == Done()
     handler.close()
+
+
+def test_processes_that_end_before_they_run_a_record_are_not_started_without_end(monkeypatch):
+    """Each record fails in one line, and the next batch tries again."""
+    monkeypatch.setattr("fanfold._consumer.process_pool._EARLY_DEATHS", 3)
+    with monkeypatch.context() as context:
+        context.setattr("fanfold._consumer.process_pool.described", lambda _: b"not pickled")
+        result = odd_process_app.with_context.invoke(make_event(1, 2), make_context(30))
+    text = "the worker process ended before it ran the handler: exit code 1"
+    assert [str(outcome.error) for outcome in result.outcomes] == [text] * 2
+    assert kinds(odd_process_app.with_context.invoke(make_event(1, 2), make_context(30))) == [Done] * 2
+    odd_process_app.with_context.close()
 
 
 async def test_records_of_a_process_that_ends_when_no_other_can_be_started_fail(monkeypatch):

@@ -36,6 +36,10 @@ def test_handlers_that_cannot_run_in_processes_are_refused():
         ({"processes": 2, "concurrency": "auto"}, "processes=2 is the concurrency"),
         ({"processes": 2, "chunk_size": 3}, "processes and chunk_size cannot be combined"),
         ({"processes": 2, "max_tasks_per_process": 0}, "max_tasks_per_process must be"),
+        (
+            {"max_tasks_per_process": 9},
+            "max_tasks_per_process has no effect without processes; set processes",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, message):

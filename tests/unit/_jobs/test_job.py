@@ -269,3 +269,17 @@ def test_in_lambda_the_sdk_is_imported_while_the_execution_environment_initialis
     assert repr(job) == "<fanfold.Job sum>"
     assert job.segment_handler.__name__ == "segment_handler"
     assert job.dead_letter_handler is job.dead_letter_handler
+
+
+@pytest.mark.parametrize("name", ["segment", "fold", "dead letter"])
+def test_the_handlers_of_a_job_are_refused_for_worker_processes(name: str):
+    """In one line, also if the segment function is a def."""
+
+    def keep(rows, ctx):
+        return list(rows)
+
+    handler = getattr(make_job(segment=keep), f"{name.replace(' ', '_')}_handler")
+    with pytest.raises(
+        ConfigurationError, match=f"^{name} handlers cannot run in worker processes: .*remove processes$"
+    ):
+        handler.with_settings(processes=2, concurrency=2)
