@@ -108,7 +108,8 @@ def with_breaker(settings: QueueSettings, outage_budget: float = OUTAGE_BUDGET_S
     """Return the longest outage that settings survive with a breaker that opens as late as ``opening_receive``.
 
     The receive that opens it, and each one after it except the last, can keep the message invisible for up to
-    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. The last 15 minutes of
+    ``INVISIBLE_SECONDS``: ``min(outage_budget, left * 11 h 45 min)``, and at most the retention period. The last 15
+    minutes of
     a budget above 11 h 45 min are not covered, because the last time cannot be longer. With one or two
     receives, the breaker opens too late for this message, which is redelivered after ``OPENING_SPAN_SECONDS`` or its
     backoff. (SQS quotas; docs/outages.md.)
