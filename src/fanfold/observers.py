@@ -44,7 +44,7 @@ that it sets are visible to the handler. Returns a callback for the end of the c
 
 
 class BreakerActivity(Value):
-    """What a breaker did in one batch, and in what ran besides it."""
+    """The activity of a breaker during one batch."""
 
     __slots__ = ("name", "is_open", "opened", "half_opened", "closed", "calls_saved", "held", "released")  # noqa: RUF023 - in the order of __init__
 

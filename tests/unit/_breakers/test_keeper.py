@@ -202,7 +202,7 @@ async def test_a_late_failure_does_not_take_the_probe_of_another_one(outage):
 
 
 async def test_a_late_success_closes_the_circuit_that_another_one_probes(outage):
-    """The service is back, whoever has shown it."""
+    """The service is back, in whichever environment that was shown."""
     environment = await probing(outage)
     await outage.change(lambda circuit: claimed(circuit, outage.clock(), "another", 60))
     assert (await environment.end(SUCCEEDED)).is_closed
