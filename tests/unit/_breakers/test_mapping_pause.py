@@ -31,46 +31,46 @@ class Mappings:
 
 
 def pause_of(mappings: Mappings, *queues: str) -> MappingPause:
-    pause = MappingPause("payments", mappings.open)
-    pause.function = "orders"
-    pause.queues.update(queues)
-    return pause
+    switch = MappingPause("payments", mappings.open)
+    switch.function = "orders"
+    switch.queues.update(queues)
+    return switch
 
 
 def test_the_circuit_names_the_queues_before_their_mappings_are_disabled():
     """Another execution environment can enable them."""
-    pause = pause_of(Mappings(), TICKS, ORDERS)
-    wanted = pause.wanted(OPENED)
+    switch = pause_of(Mappings(), TICKS, ORDERS)
+    wanted = switch.wanted(OPENED)
     assert wanted == OPENED._replace(paused=f"{ORDERS} {TICKS}")
-    assert pause.wanted(wanted) is None
-    assert pause.wanted(closed(OPENED, 2_000)) is None
+    assert switch.wanted(wanted) is None
+    assert switch.wanted(closed(OPENED, 2_000)) is None
     assert pause_of(Mappings()).wanted(OPENED) is None
 
 
 async def test_the_mappings_of_an_open_circuit_are_disabled_and_those_of_a_closed_one_enabled():
     """Of the queues that the circuit names."""
     mappings = Mappings()
-    pause = pause_of(mappings, ORDERS)
-    circuit = pause.wanted(OPENED)
-    assert await pause.apply(circuit)
-    assert await pause.apply(closed(circuit, 2_000))
+    switch = pause_of(mappings, ORDERS)
+    circuit = switch.wanted(OPENED)
+    assert await switch.apply(circuit)
+    assert await switch.apply(closed(circuit, 2_000))
     assert mappings.changes == [("orders", [ORDERS], False), ("orders", [ORDERS], True)]
 
 
 async def test_without_queues_or_a_function_nothing_changes():
     """Before the first batch."""
     mappings = Mappings()
-    pause = pause_of(mappings, ORDERS)
-    assert not await pause.apply(OPENED)
-    pause.function = ""
-    assert not await pause.apply(OPENED._replace(paused=ORDERS))
+    switch = pause_of(mappings, ORDERS)
+    assert not await switch.apply(OPENED)
+    switch.function = ""
+    assert not await switch.apply(OPENED._replace(paused=ORDERS))
     assert mappings.changes == []
 
 
 @pytest.mark.parametrize(("is_closed", "what"), [(False, "paused"), (True, "enabled")])
 async def test_a_mapping_that_cannot_be_changed_is_one_line(is_closed, what, caplog):
     """The next reader of the circuit tries it again."""
-    pause = pause_of(Mappings(ConfigurationError("access is denied")), ORDERS)
+    switch = pause_of(Mappings(ConfigurationError("access is denied")), ORDERS)
     circuit = OPENED._replace(paused=ORDERS)
-    assert not await pause.apply(closed(circuit, 2_000) if is_closed else circuit)
+    assert not await switch.apply(closed(circuit, 2_000) if is_closed else circuit)
     assert caplog.messages == [f"breaker 'payments': the mapping could not be {what}: access is denied"]

@@ -11,7 +11,7 @@ URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/ticks"
 
 
 def test_a_tick_message_names_its_breaker():
-    """Whatever characters the name has."""
+    """Its name may have any characters."""
     assert breaker_of_tick(tick_body('payments "é"')) == 'payments "é"'
 
 
