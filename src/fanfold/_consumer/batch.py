@@ -106,8 +106,7 @@ class Batch:
         self._loop = environment.loop
         self._handler = handler
         self._most_workers = min(concurrency, len(records))
-        self._deadline = deadline
-        self._stops_at = deadline.stops_at
+        self._deadline, self._stops_at = deadline, deadline.stops_at
         self._admission = admission
         self._commits = commits
         self.held = held
@@ -268,9 +267,8 @@ class Batch:
     def _end_if_idle(self) -> None:
         """End the batch if it has no worker and waits for none; call this after the slot of a worker is free."""
         if not self._workers_left() and self._is_idle():
-            is_settled = self._outcomes.are_settled and self._refusal is None
-            is_settled = is_settled and (self.held is None or self.held.is_idle)
-            ends_here = self._ending is None and self._commits is None and is_settled
+            ends_here = self._ending is None and self._commits is None and self._refusal is None
+            ends_here = ends_here and self._outcomes.are_settled and (self.held is None or self.held.is_idle)
             self._finish() if ends_here else self._on_loop(self._begin_end)
 
     def _is_idle(self) -> bool:
@@ -353,16 +351,19 @@ class Batch:
             self._cancelled = True
             self._cancel_each_worker()
 
-    def _unit_ended(self, unit: Unit, started_at: float, value: object) -> bool:
-        """Notify what limits the starts; return whether more workers may start, see ``Slots.fill``."""
-        if self._tenants is not None and not issubclass(type(value), StillRunningError):  # a thread keeps its place
+    def _unit_ended(self, unit: Unit, started_at: float, ended: object, value: object) -> bool:
+        """Notify what limits the starts, as ``_limit_changed``; after a timeout, ``value`` is its error."""
+        if self._tenants is not None and not issubclass(type(ended), StillRunningError):  # a thread keeps its place
             self._tenants.ended(unit)
+        return self._limit_changed(started_at, value)
+
+    def _limit_changed(self, started_at: float, value: object) -> bool:
+        """Notify the limit that adjusts itself; return whether more workers may start, see ``Slots.fill``."""
         if (adaptive := self._admission.adaptive) is None or (value is None and adaptive.is_quiet):
             return False
         slots = self._admission.slots
         running = self._running_with_this_one() + (slots.workers_of_others(self) if slots.are_shared else 0)
-        changed = adaptive.ended(started_at, self._deadline.clock(), value, running)
-        return changed and self._admission.limit_changed()
+        return adaptive.ended(started_at, self._deadline.clock(), value, running) and self._admission.limit_changed()
 
     def _running_with_this_one(self) -> int:
         """Return the calls of the handler that run, and one that has just ended; at most the workers."""

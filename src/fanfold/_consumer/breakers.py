@@ -21,6 +21,7 @@ from fanfold._breakers.mapping_pause import MappingPause
 from fanfold._breakers.shared_table import OpenedTable, SharedTable
 from fanfold._breakers.ticks import breaker_of_tick, is_of_queue, is_watch, tick_body
 from fanfold._consumer.admission import AdaptiveLimit, Admission, Policy
+from fanfold.errors import ServiceError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.resources import Resources
@@ -92,7 +93,7 @@ class Breakers:
         for keeper in self.keepers:
             if keeper.mapping_pause is not None:
                 keeper.mapping_pause.function = str(getattr(lambda_context, "invoked_function_arn", ""))
-                if not self.is_tick(records):
+                if records and not self.is_tick(records):
                     keeper.mapping_pause.queues.add(records[0].queue_arn)
 
     def keeper_of(self, error: BaseException) -> Keeper | None:
@@ -214,7 +215,8 @@ def _send_tick(environment: Resources) -> Callable[[str], Awaitable[object]] | N
     async def send(name: str) -> None:
         from fanfold._ports.queue import Message
 
-        await (await open_queue()).send([Message(tick_body(name))])
+        for refusal in await (await open_queue()).send([Message(tick_body(name))]):
+            raise ServiceError(f"queue {url}: {refusal.reason}", code="BatchEntryFailed", transient=not refusal.final)
 
     return send
 

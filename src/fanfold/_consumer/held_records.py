@@ -169,7 +169,9 @@ class HeldRecords:
             outcome = ABANDONED if position in self._not_called else outcomes.values[position] or ABANDONED
             at_least = self._least_delay(position) if position in self._failed else None
             outcomes.settle_deferred(position, outcome, at_least=at_least)
-        if is_refused and (keeper := self._breakers.holding) is not None and keeper.state.is_open:
+        holding = self._breakers.holding if is_refused else None
+        keeper = holding if holding is not None and holding.state.is_open else self._breakers.open_of_consumer
+        if keeper is not None:
             not_started = [position for position, value in enumerate(outcomes.values) if value is None]
             keeper.state.calls_saved += len(not_started)
             held.update(dict.fromkeys(not_started, keeper))

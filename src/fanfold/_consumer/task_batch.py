@@ -189,12 +189,13 @@ class TaskBatch(Batch):
                     self._running -= 1
                     if timer is not None:
                         timer.stop()
-                if tells_of_ends and self._unit_ended(unit, now, value):
-                    self._loop.call_soon(admission.slots.fill)  # not here: a worker may run its first record now
+                ended = value
                 if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
                     if issubclass(type(value), StillRunningError):
                         self._blocked_threads.add(task)
                     value = await self._cancellation_error(task, timer)
+                if tells_of_ends and self._unit_ended(unit, now, ended, value):
+                    self._loop.call_soon(admission.slots.fill)  # not here: a worker may run its first record now
                 if value is None and not takes_list:
                     outcomes[unit[0]], lane_continues = DONE, True
                 else:

@@ -170,7 +170,7 @@ class ThreadBatch(Batch):
                     value = context.run(call, records[position])
                 except BaseException as error:  # noqa: BLE001 - every failure is one of this record
                     value = storable(error)
-                if tells_of_ends and self._has_ended(lane[index], now, value):
+                if tells_of_ends and self._has_ended(lane[index], now, value if held else _cancelled()):
                     admission.slots.fill()
                 try:
                     standing = held.pop()
@@ -187,7 +187,7 @@ class ThreadBatch(Batch):
                     return False
 
     def _has_ended(self, unit: Unit, started_at: float, value: object) -> bool:
-        return (value is None or not is_awaitable(value)) and self._unit_ended(unit, started_at, value)
+        return (value is None or not is_awaitable(value)) and self._unit_ended(unit, started_at, value, value)
 
     def _lets_go(self, worker: _Worker) -> bool:
         """Hold no record; return False if the event loop has stored an outcome of the last one meanwhile."""
@@ -279,6 +279,8 @@ class ThreadBatch(Batch):
         except ValueError:  # pragma: no cover - at this moment
             self._threads.left.discard(worker)
             return
+        if self._tells_of_ends and self._limit_changed(standing[2], error):
+            self._admission.slots.fill()
         self._store(standing, error)
         if self._outcomes.is_fifo:
             self._outcomes.skip_rest_of_lane(standing[0], standing[0][standing[1]])
@@ -343,7 +345,7 @@ class ThreadBatch(Batch):
         lane, index, started_at = standing
         if is_awaitable(value):
             value = await self._result_of(value, context, started_at)
-            if self._tells_of_ends and self._unit_ended(lane[index], started_at, value):
+            if self._tells_of_ends and self._unit_ended(lane[index], started_at, value, value):
                 self._admission.slots.fill()
         rest = lane[index + 1 :]
         continues = self._store(standing, value)

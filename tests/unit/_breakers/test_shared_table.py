@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from fanfold._breakers.shared_table import ALONE_SECONDS, SharedTable
-from fanfold._ports.breakers import OPEN, Circuit
-from fanfold.errors import ConfigurationError
+from fanfold._ports.breakers import OPEN, UNREADABLE, Circuit
+from fanfold.errors import ConfigurationError, ServiceError
 from outages import NAME, START, BrokenTable, Outage, unavailable
 
 DOWN = Circuit(OPEN, since=START, opened_at=START, probe_due=START + 30, pages=4, released=1)
@@ -130,6 +130,17 @@ async def test_a_second_failure_goes_on_with_what_is_known_then():
     environment.clock.advance(ALONE_SECONDS)
     circuit = await shared.read(Circuit(closed_at=START))
     assert (circuit.is_closed, circuit.pages, circuit.released) == (True, 1, 0)
+
+
+async def test_a_page_that_cannot_be_read_has_no_messages(caplog):
+    """They become visible at their time; any other error means that the table cannot be used."""
+    environment = Environment(ServiceError("page 1 is damaged", code=UNREADABLE, transient=False))
+    assert list(await environment.shared.page(1, DOWN)) == []
+    assert caplog.messages == ["breaker 'payments': page 1 of held messages cannot be read: page 1 is damaged"]
+    assert not environment.shared.is_alone
+    environment.table.error = unavailable()
+    assert list(await environment.shared.page(1, DOWN)) == []
+    assert environment.shared.is_alone
 
 
 async def test_other_errors_are_those_of_the_breaker():

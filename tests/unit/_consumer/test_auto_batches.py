@@ -110,7 +110,7 @@ async def test_the_records_of_all_batches_of_a_process_count_as_in_flight():
 
     async with handler.session() as process:
         await asyncio.gather(*(process(make_event(number), make_context(20)) for number in range(2)))
-        limit = process._create_batch(make_event(1), make_context(20))._admission.adaptive
+        limit = process._create_batch(make_event(1), make_context(20), None)._admission.adaptive
         assert limit._peak == 2
 
 
@@ -140,7 +140,7 @@ async def test_an_async_handler_that_never_awaits_keeps_its_limit():
 
     async with handler.session() as process:
         await process(make_event(*range(500)), make_context(20))
-        batch = process._create_batch(make_event(1), make_context(20))
+        batch = process._create_batch(make_event(1), make_context(20), None)
         assert batch.limit == 10
 
 

@@ -352,16 +352,32 @@ def test_a_group_of_a_fifo_queue_has_one_delay(outage):
     assert len(pages_of(outage)[0]) == 12
 
 
-def test_a_group_of_a_fifo_queue_is_held_for_its_message_with_the_fewest_receives(outage):
+@pytest.mark.parametrize("scarce", [0, 1])
+def test_a_group_of_a_fifo_queue_is_held_for_its_message_with_the_fewest_receives(outage, scarce):
     """One receive left: for all that remains of the budget."""
     open_now(outage)
     service = Service()
     handler = consumer_of(service.call, outage, outage.breaker(outage_budget=7_200))
     event = fifo_batch("a", "a", "b")
-    event["Records"][1]["attributes"]["ApproximateReceiveCount"] = "4"
+    event["Records"][scarce]["attributes"]["ApproximateReceiveCount"] = "4"
     invoke(handler, event)
     handler.close()
     assert outage.settler.changed["m0"] == outage.settler.changed["m1"] == 7_200
+
+
+def test_a_message_that_is_done_is_not_held_with_its_group(outage):
+    """It is acknowledged; the messages behind it are held."""
+
+    async def call(body: int) -> None:
+        if body:
+            raise DownError
+
+    handler = consumer_of(call, outage, outage.breaker(share=0.1), concurrency=1)
+    result = invoke(handler, fifo_batch(*"abcdefaa"))
+    handler.close()
+    assert isinstance(result.outcomes[0], Done)
+    assert set(outage.settler.changed) == {f"m{number}" for number in range(1, 8)}
+    assert outage.settler.changed["m6"] == outage.settler.changed["m7"]
 
 
 def test_a_group_that_failed_while_the_breaker_is_closed_has_the_delay_of_its_failure(outage):
