@@ -111,9 +111,8 @@ class Releases:
             for attempts, message in enumerate(able[:PAGES], 1):
                 if (await self.messages([message])).visible:
                     seen = sum(message.receives_left - fewest_receives + 1 for message in able)
-                    # The more were refused, the more of those that were seen are earlier probes; rather too few than
-                    # too many.
-                    return seen * (circuit.pages - circuit.released) // (len(numbers) * attempts**2)
+                    # The more were refused, the more of those that were seen are earlier probes.
+                    return seen * (circuit.pages - circuit.released) // (len(numbers) * attempts)
         return 0
 
 
