@@ -61,6 +61,22 @@ class _BlocksOfEnvironments(dict[int, Any]):
         return super().get(CURRENT.get()[1].number, default)
 
 
+class _BreakersOfEnvironments(dict[tuple[int, str], Breaker]):
+    """Breakers by name, in each environment; those that follow the virtual time."""
+
+    def __setitem__(self, _name: Any, _breaker: Any) -> None:
+        """Ignore a breaker that does not follow the virtual time yet."""
+
+    def keep(self, breakers: Sequence[Breaker]) -> None:
+        """Note the breakers of the current environment."""
+        number = CURRENT.get()[1].number
+        self.update({(number, breaker.name): breaker for breaker in breakers})
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        """Return the breaker with a name in the current environment."""
+        return super().get((CURRENT.get()[1].number, name), default)
+
+
 @contextmanager
 def many_environments() -> Iterator[None]:
     """Open the tick queue of the world in place of one on AWS, and keep environments of one event loop apart."""
@@ -71,12 +87,13 @@ def many_environments() -> Iterator[None]:
         return _open_tick_queue
 
     module: Any = breaker_module
-    module._ENVIRONMENTS = _BlocksOfEnvironments()
+    by_name = module._BY_NAME
+    module._ENVIRONMENTS, module._BY_NAME = _BlocksOfEnvironments(), _BreakersOfEnvironments()
     setattr(ExecutionEnvironment, "open_queue", open_queue)  # noqa: B010 - mypy refuses to assign to a method
     try:
         yield
     finally:
-        module._ENVIRONMENTS = blocks
+        module._ENVIRONMENTS, module._BY_NAME = blocks, by_name
         setattr(ExecutionEnvironment, "open_queue", original)  # noqa: B010 - as above
 
 
@@ -140,7 +157,9 @@ def with_breaker(world: OutageWorld) -> OpenRun:
 async def _opened(world: OutageWorld, environment: VirtualEnvironment, table: InMemoryBreakers) -> AsyncIterator[Run]:
     CURRENT.set((world, environment))
     scenario = world.scenario
-    payments, *others = _breakers_of(world, environment, table)
+    payments, *others = breakers = _breakers_of(world, environment, table)
+    known: Any = breaker_module._BY_NAME  # that of ``many_environments``
+    known.keep(breakers)
 
     @fanfold.consumer(
         concurrency=scenario.concurrency,

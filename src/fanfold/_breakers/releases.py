@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import anyio
 
 from fanfold._base import aws_limits
+from fanfold._base.backoff import random_share
 from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._base.retry import Retries, Sleep
@@ -85,18 +86,19 @@ class Releases:
         return Visible(visible, are_left=are_left)
 
     async def one_probe(self, circuit: Circuit, fewest_receives: int) -> int:
-        """Make one message visible, which becomes the probe; return how many probes there can be, of those looked at.
+        """Make one message visible, which becomes the probe; return an estimate of how many probes there can be.
 
-        It is one of those with the most receives left.
+        It is one of those with the most receives left in the oldest pages, which are the largest: each probe that fails
+        becomes a new page with one message.
 
         Args:
             circuit: The circuit.
             fewest_receives: Receives that it must have left.
         """
         now = self._now()
-        newest = range(circuit.pages, max(circuit.released, circuit.pages - PAGES), -1)
-        oldest = range(circuit.released + 1, min(circuit.pages - PAGES, circuit.released + PAGES) + 1)
-        for numbers in (newest, oldest):
+        oldest = range(circuit.released + 1, min(circuit.pages, circuit.released + PAGES) + 1)
+        newest = range(circuit.pages, max(circuit.released + PAGES, circuit.pages - PAGES), -1)
+        for numbers in (oldest, newest):
             pages = [await self._table.page(number, circuit) for number in numbers]
             able = [
                 message
@@ -104,10 +106,13 @@ class Releases:
                 for message in page
                 if message.until > now and message.receives_left >= fewest_receives
             ]
-            able.sort(key=lambda message: -message.receives_left)
-            for message in able[:PAGES]:
+            # In random order, because earlier probes, whose handles are refused, are among them.
+            able.sort(key=lambda message: (-message.receives_left, random_share()))
+            for attempts, message in enumerate(able[:PAGES], 1):
                 if (await self.messages([message])).visible:
-                    return sum(message.receives_left - fewest_receives + 1 for message in able)
+                    seen = sum(message.receives_left - fewest_receives + 1 for message in able)
+                    # The more were refused, the more of those that were seen are earlier probes.
+                    return seen * (circuit.pages - circuit.released) // (len(numbers) * attempts)
         return 0
 
 

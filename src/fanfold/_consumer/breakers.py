@@ -88,7 +88,8 @@ class Breakers:
 
     def batch_starts(self, records: Sequence[Record], lambda_context: Any) -> None:
         """Have the circuits of ``with`` blocks read that are not known to be closed; admission does so for others."""
-        for keeper in self.keepers[self._of_consumer :]:
+        # A tick reads its circuit itself: a read here would claim the probe, for which its batch has no record.
+        for keeper in () if self.is_tick(records) else self.keepers[self._of_consumer :]:
             keeper.state.batch_starts()
         for keeper in self.keepers:
             if keeper.mapping_pause is not None:
