@@ -115,6 +115,8 @@ class OutageOnAws:
         self.deploy("app.handler")
         self.mappings = [self._map(queue) for queue in filter(None, (self.work, self.ticks))]
         self.sent = 0
+        self.notes: dict[str, Any] = {}
+        """Observations, by name."""
 
     def deploy(self, handler: str) -> str:
         """Create a function; return its name."""
@@ -156,6 +158,10 @@ class OutageOnAws:
         (self.folder / "ahead.new").write_text(str(seconds))
         (self.folder / "ahead.new").replace(self.folder / "ahead")
 
+    def note(self, **observations: Any) -> None:
+        """Note what a test checks at the end."""
+        self.notes |= observations
+
     @property
     def is_killed(self) -> bool:
         """True after a process has ended at its step."""
@@ -169,7 +175,7 @@ class OutageOnAws:
     @property
     def missing(self) -> set[int]:
         """Messages that have not been processed so far."""
-        return set(range(self.sent)) - set(map(int, self.lines("done")))
+        return set(range(self.sent)) - {int(line) for line in self.lines("done") if line != "probe"}
 
     def circuit(self) -> Circuit:
         """Return the state of the breaker."""

@@ -121,15 +121,16 @@ def clock() -> float:
 
 async def call(line: str) -> None:
     """Call the service."""
-    if not (FOLDER / "up").exists():
-        with (FOLDER / "failed").open("a") as failed:
-            failed.write(line)
+    is_up = (FOLDER / "up").exists()
+    with (FOLDER / ("done" if is_up else "failed")).open("a") as lines:
+        lines.write(f"{line}\n")
+    if not is_up:
         raise ConnectionError("the service is down")
 
 
 async def probe() -> None:
     """Call the service without a message."""
-    await call("probe\n")
+    await call("probe")
 
 
 breaker = fanfold.Breaker(
@@ -149,6 +150,4 @@ if STEP:
 @fanfold.consumer(breaker=breaker, **killed)
 async def handler(number: int) -> None:
     """Process a message."""
-    await call(f"{number}\n")
-    with (FOLDER / "done").open("a") as done:
-        done.write(f"{number}\n")
+    await call(str(number))
