@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.linux]
 
 MESSAGES = 25
 QUICK = ("after OPEN", "before CLOSED", "some released")
-DURING_OUTAGE = STEPS[:5]
+DURING_OUTAGE = STEPS[:4]
 _LEASE_SECONDS = 61
 """After this time, nobody waits any more for a process that was killed while it probed or released messages."""
 

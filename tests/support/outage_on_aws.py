@@ -23,7 +23,6 @@ STEPS: Final = (
     "after OPEN",
     "held",
     "stored",
-    "held and stored",
     "after HALF_OPEN",
     "before CLOSED",
     "after CLOSED",
@@ -31,7 +30,7 @@ STEPS: Final = (
     "released",
 )
 """The steps of an outage at which the function's process can end: around a change of the circuit's state, between
-holding messages and storing their handles, in either order, and while the first messages are made visible."""
+holding messages and storing their handles, after that, and while the first messages are made visible."""
 LONG_BUDGET: Final = 130_200.0
 """An outage budget with which messages are held for at least ten minutes: no message returns unless it is released."""
 VISIBILITY_SECONDS: Final = 10
