@@ -144,12 +144,12 @@ class HeldRecords:
         held = self._held(outcomes, is_refused=is_refused)
         outcomes.are_held_back = len(held) == len(self._records)
         self._copy(outcomes, held)
-        stored = [keeper.hold(messages) for keeper, messages in self._hold(outcomes, held).items()]
+        messages = self._hold(outcomes, held)
         within = self._deadline.until(moment)
         settling = [] if outcomes.settling is None else [outcomes.settling.finish(within)]
         try:
             async with asyncio.timeout(within):
-                await asyncio.gather(*stored, *settling)
+                await asyncio.gather(_store(outcomes, messages), *settling)
         except TimeoutError:
             self._breakers.log_not_stored()
         await asyncio.gather(*(keeper.release(self._deadline.until(moment)) for keeper in keepers))
@@ -248,6 +248,13 @@ class HeldRecords:
                 outcomes.settle().change_visibility(record, math.ceil(seconds))
                 messages.append(Held(record.queue_arn, record.receipt_handle, now + math.ceil(seconds), left))
         return by_keeper
+
+
+async def _store(outcomes: BatchOutcomes, held: dict[Keeper, list[Held]]) -> None:
+    """Store messages once they are held: they must not be released before, or nobody would release them after that."""
+    if held:
+        await outcomes.settle().wait_for_changes()
+        await asyncio.gather(*(keeper.hold(messages) for keeper, messages in held.items()))
 
 
 def _are_redelivered(records: Sequence[Record]) -> bool:

@@ -18,15 +18,8 @@ from fanfold.aws.breakers import open_breakers
 from fanfold.aws.sqs import open_settler
 
 FOLDER, STEP = Path(os.environ["FOLDER"]), os.environ["KILL_AT"]
-HELD, STORED = asyncio.Event(), asyncio.Event()
-"""Messages are held in their queue; their handles are stored in the table."""
 RELEASE = asyncio.Lock()
 OPENED = AsyncExitStack()
-
-
-def is_due() -> bool:
-    """Return whether no process has ended at the step so far."""
-    return not (FOLDER / "killed").exists()
 
 
 def kill(step: str) -> None:
@@ -57,14 +50,9 @@ class KilledTable:
         return bool(has_changed)
 
     async def add_page(self, name: str, held: Sequence[Any], expires_at: float) -> Any:
-        if STEP == "held" and is_due():
-            await HELD.wait()
-            kill("held")
+        kill("held")
         circuit = await self._table.add_page(name, held, expires_at)
-        STORED.set()
-        if STEP == "held and stored" and is_due():
-            await HELD.wait()
-            kill("held and stored")
+        kill("stored")
         return circuit
 
     async def page(self, name: str, number: int) -> Any:
@@ -87,12 +75,7 @@ class KilledSettler:
 
     async def change_visibility(self, changes: Sequence[Any]) -> Any:
         if any(seconds for _, seconds in changes):
-            if STEP == "stored" and is_due():
-                await STORED.wait()
-                kill("stored")
-            refusals = await self._settler.change_visibility(changes)
-            HELD.set()
-            return refusals
+            return await self._settler.change_visibility(changes)
         async with RELEASE:
             refusals = await self._settler.change_visibility(changes)
             kill("some released")
@@ -121,15 +104,16 @@ def clock() -> float:
 
 async def call(line: str) -> None:
     """Call the service."""
-    if not (FOLDER / "up").exists():
-        with (FOLDER / "failed").open("a") as failed:
-            failed.write(line)
+    is_up = (FOLDER / "up").exists()
+    with (FOLDER / ("done" if is_up else "failed")).open("a") as lines:
+        lines.write(f"{line}\n")
+    if not is_up:
         raise ConnectionError("the service is down")
 
 
 async def probe() -> None:
     """Call the service without a message."""
-    await call("probe\n")
+    await call("probe")
 
 
 breaker = fanfold.Breaker(
@@ -149,6 +133,4 @@ if STEP:
 @fanfold.consumer(breaker=breaker, **killed)
 async def handler(number: int) -> None:
     """Process a message."""
-    await call(f"{number}\n")
-    with (FOLDER / "done").open("a") as done:
-        done.write(f"{number}\n")
+    await call(str(number))
