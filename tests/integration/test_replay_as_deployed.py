@@ -28,6 +28,9 @@ APP = """
     @fanfold.consumer(backoff=fanfold.Backoff(base=100, factor=2, cap=900, jitter=0))
     def backing_off(order: dict) -> None: ...
 
+    @fanfold.consumer(breaker=fanfold.Breaker("payments", on=ConnectionError))
+    def saved(order: dict) -> None: ...
+
     @fanfold.consumer(idempotency=Idempotency(lambda order: order["id"], table="production"))
     def once(order: dict) -> None:
         print("charged", order["id"])
@@ -97,6 +100,21 @@ def test_idempotency_stays_in_memory(folder: Path):
     done = replay(folder, "orders.json", "--handler", "app:once", "--batch-size", "1", "--json")
     assert json.loads(done.stdout)["summary"]["deleted"] == 3
     assert [line for line in done.stderr.splitlines() if "charged" in line] == ["charged 1", "charged 2"]
+
+
+def test_a_breaker_survives_an_outage_without_any_setting(folder: Path):
+    """Its time is simulated: messages are held, and released by the first probe that succeeds."""
+    save(folder, [{"id": number} for number in range(40)], "orders.json")
+    done = replay(folder, "orders.json", "--handler", "app:saved", "--outage", "900", "--batch-size", "10")
+    assert done.returncode == 0
+    report = " ".join(done.stdout.split())
+    assert "40 messages: 40 deleted, 0 dead-lettered, 0 lost" in report
+    assert "Outage of 15 min: 40 messages failed during it or were held by a breaker" in report
+    assert "These settings survive it: at most" in report
+    document = json.loads(replay(folder, "orders.json", "--handler", "app:saved", "--outage", "900", "--json").stdout)
+    assert max(delivery["began_at"] for delivery in document["deliveries"]) < 1_200
+    held = [message["history"] for message in document["messages"] if message["receives"] == 2]
+    assert "visibility timeout set to 0 s by the handler" in {line for history in held for line in history}
 
 
 def test_without_a_batching_window_a_default_batch_has_at_most_ten_records(folder: Path):

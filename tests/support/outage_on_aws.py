@@ -1,4 +1,4 @@
-"""A function with a breaker on the local AWS, its queues, and the service that it calls: real processes, a real mapping."""
+"""A function with a breaker on the local AWS, its queues and mappings, and the service that it calls."""
 
 import contextlib
 import json
@@ -21,64 +21,91 @@ CODE: Final = Path(__file__).parent / "breaker_function"
 STEPS: Final = (
     "before OPEN",
     "after OPEN",
-    "hidden",
+    "held",
     "stored",
-    "hidden and stored",
+    "held and stored",
     "after HALF_OPEN",
     "before CLOSED",
     "after CLOSED",
     "some released",
     "released",
 )
-"""The steps of an outage at which the function's process can end: around a change of the circuit's state, between hiding
-messages and storing their handles, in either order, and while the first messages are made visible."""
-LONG_BUDGET: Final = 127_500.0
-"""An outage budget with which messages are hidden for at least ten minutes: no message returns unless it is released."""
+"""The steps of an outage at which the function's process can end: around a change of the circuit's state, between
+holding messages and storing their handles, in either order, and while the first messages are made visible."""
+LONG_BUDGET: Final = 130_200.0
+"""An outage budget with which messages are held for at least ten minutes: no message returns unless it is released."""
 VISIBILITY_SECONDS: Final = 10
 RECEIVES: Final = 5
+GROUPS: Final = 5
+GROUPED: Final = 25
+"""The first messages that are sent to a FIFO queue, and the number of their groups."""
 _WITHIN_SECONDS: Final = 240.0
 _POLL_SECONDS: Final = 0.25
 _TRAFFIC_SECONDS: Final = 1.0
+
+
+class Clients:
+    """Clients of a local AWS, for all functions that are deployed to it."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        services = ("sqs", "lambda", "dynamodb")
+        self.sqs, self.functions, self.dynamodb = (boto3.client(name, **stack.client_settings) for name in services)
+        self.environment = stack.environment
+        """Environment variables that direct an AWS SDK to it."""
+        self.table: str = f"breakers-{uuid.uuid4().hex}"
+        """A table of breakers."""
+        self.dynamodb.create_table(
+            TableName=self.table,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        )
+
+    def close(self) -> None:
+        """Close them."""
+        for client in (self.sqs, self.functions, self.dynamodb):
+            client.close()
 
 
 class OutageOnAws:
     """A deployed function with a breaker.
 
     Args:
-        stack: The local AWS.
-        table: The table of breakers.
+        clients: Clients of the local AWS.
         folder: An existing folder for the files of the service.
         kill_at: The step at which a process of the function ends; empty for none.
         budget: The outage budget of the breaker.
         tick: Whether the function has a queue of tick messages.
         probe: Whether the breaker has a probe function.
+        fifo: Whether the queue is a FIFO queue.
     """
 
     def __init__(
         self,
-        stack: LocalStack,
-        table: str,
+        clients: Clients,
         folder: Path,
         *,
         kill_at: str = "",
         budget: float = LONG_BUDGET,
         tick: bool = False,
         probe: bool = False,
+        fifo: bool = False,
     ) -> None:
         self.name = f"payments-{uuid.uuid4().hex[:12]}"
-        self.folder, self.table = folder, table
+        self.folder, self.table = folder, clients.table
+        self.sqs, self.functions, self.dynamodb = clients.sqs, clients.functions, clients.dynamodb
         (folder / "ahead").touch()
-        services = ("sqs", "lambda", "dynamodb")
-        self.sqs, self.functions, self.dynamodb = (boto3.client(name, **stack.client_settings) for name in services)
-        self.dead_letters = self._queue("dead")
+        self.is_fifo = fifo
+        end, attributes = (".fifo", {"FifoQueue": "true"}) if fifo else ("", {})
+        self.dead_letters = self._queue(f"dead{end}", **attributes)
         redrive = {"deadLetterTargetArn": self._arn(self.dead_letters), "maxReceiveCount": RECEIVES}
-        self.work = self._queue("work", RedrivePolicy=json.dumps(redrive))
+        self.work = self._queue(f"work{end}", RedrivePolicy=json.dumps(redrive), **attributes)
         self.ticks = self._queue("ticks") if tick else ""
         self.variables = {
             "BREAKER": self.name,
             "BUDGET": str(budget),
             "FANFOLD_BREAKER_QUEUE_URL": self.ticks,
-            "FANFOLD_BREAKER_TABLE": table,
+            "FANFOLD_BREAKER_TABLE": self.table,
             "FANFOLD_MAX_RECEIVE_COUNT": str(RECEIVES),
             "FOLDER": str(folder),
             "HAS_PROBE": str(probe).lower(),
@@ -111,9 +138,14 @@ class OutageOnAws:
         """Send messages."""
         for first in range(0, count, 10):
             numbers = range(self.sent, self.sent + min(10, count - first))
-            entries = [{"Id": str(number), "MessageBody": str(number)} for number in numbers]
+            entries = [{"Id": str(number), "MessageBody": str(number), **self._order(number)} for number in numbers]
             self.sqs.send_message_batch(QueueUrl=self.work, Entries=entries)
             self.sent += len(entries)
+
+    def _order(self, number: int) -> dict[str, str]:
+        """Return the group of a message; only the first messages share groups, so that traffic waits for none."""
+        group = number % GROUPS if number < GROUPED else number
+        return {"MessageGroupId": str(group), "MessageDeduplicationId": str(number)} if self.is_fifo else {}
 
     def service_is_up(self) -> None:
         """End the outage."""
@@ -146,18 +178,18 @@ class OutageOnAws:
         return breaker_items.circuit_of(shared, own)
 
     def pages(self) -> int:
-        """Return the number of pages of hidden messages that are stored."""
+        """Return the number of pages of held messages that are stored."""
         numbers = range(1, self.circuit().pages + 1)
         return sum(self._item(breaker_items.page_key(self.name, number)) is not None for number in numbers)
 
     def counts(self, url: str) -> tuple[int, int]:
-        """Return the numbers of messages of a queue that are visible, and that are hidden or in flight."""
+        """Return the numbers of messages of a queue that are visible, and that are held or in flight."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return int(attributes[names[0]]), int(attributes[names[1]])
 
     def is_released(self) -> bool:
-        """Return whether the breaker is closed, and has no hidden messages."""
+        """Return whether the breaker is closed, and holds no messages."""
         circuit = self.circuit()
         return circuit.is_closed and not circuit.has_held
 
@@ -185,14 +217,12 @@ class OutageOnAws:
         }
 
     def close(self) -> None:
-        """Delete the mappings and the functions, and close the clients."""
+        """Delete the mappings and the functions."""
         for mapping in self.mappings:
             self.functions.delete_event_source_mapping(UUID=mapping)
         for name in ("app", "api"):
             with contextlib.suppress(self.functions.exceptions.ResourceNotFoundException):
                 self.functions.delete_function(FunctionName=f"{self.name}-{name}")
-        for client in (self.sqs, self.functions, self.dynamodb):
-            client.close()
 
     def _queue(self, name: str, **attributes: str) -> str:
         attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS), **attributes}
@@ -219,10 +249,9 @@ class OutageOnAws:
 
 
 @contextmanager
-def outage_on_aws(stack: LocalStack, table: str, folder: Path, **settings: Any) -> Iterator[OutageOnAws]:
+def outage_on_aws(clients: Clients, folder: Path, **settings: Any) -> Iterator[OutageOnAws]:
     """Yield a deployed function with a breaker, while its service is down."""
-    folder.mkdir(parents=True, exist_ok=True)
-    deployed = OutageOnAws(stack, table, folder, **settings)
+    deployed = OutageOnAws(clients, folder, **settings)
     try:
         yield deployed
     finally:

@@ -76,6 +76,7 @@ class CopyingSettler(RecordingSettler):
     def __init__(self, *refused: str, **settings: Any) -> None:
         super().__init__(*refused, **settings)
         self.copies: list[tuple[str, int]] = []
+        self.fail_copies: Exception | None = None
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Record the ids of messages, or their handles if that is all that is known."""
@@ -87,6 +88,8 @@ class CopyingSettler(RecordingSettler):
         )
 
     async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        if self.fail_copies is not None:
+            raise self.fail_copies
         self.copies += [(record.message_id, seconds) for record, seconds in copies]
         return [
             Refusal(position, "no", final=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from fanfold._base.outcome import Failed
-from fanfold._breakers.breaker_state import BreakerState
+from fanfold._breakers.breaker_state import POLL_SECONDS, BreakerState
 from fanfold._breakers.counted import counted_by
+
+_SLOWLY: Final = "after an outage, records start slowly"
 
 
 class InnerLimit(Protocol):
@@ -54,7 +56,7 @@ class BreakerLimit:
     def reason(self) -> str:
         """Why records were not started."""
         if self.holding is None:
-            return "" if self._inner is None else self._inner.reason
+            return _SLOWLY if self._inner is None else self._inner.reason
         return f"breaker {self.holding.breaker.name!r} is open"
 
     @property
@@ -76,6 +78,8 @@ class BreakerLimit:
                 self.holding = state
                 return seconds
         self.holding = None
+        if running >= self.workers:  # workers that waited while a circuit was open
+            return POLL_SECONDS
         return 0.0 if self._inner is None else self._inner.wait(now, running)
 
     def started(self, now: float, running: int) -> float:

@@ -159,7 +159,8 @@ class BreakerState:
         """
         with self._lock:
             if self.is_open:
-                return self._ended_while_open(started_at, failed)
+                self._ended_while_open(started_at, failed)
+                return True  # also if a ``with`` block has just opened it: nothing more starts
             if failed:
                 self._failed(now)
             elif failed is not None:
@@ -181,15 +182,14 @@ class BreakerState:
             self._probes_from = now
             self._work = self._work._replace(opens=True)
 
-    def _ended_while_open(self, started_at: float, failed: bool | None) -> bool:
-        if started_at < self._probes_from:
-            return False  # it started before the circuit was opened
+    def _ended_while_open(self, started_at: float, failed: bool | None) -> None:
+        if started_at < self._probes_from:  # it started before the circuit was opened
+            return
         if failed is None:
             self._has_permit = self.is_probing  # another record has to show it
         elif self.is_probing or not failed:
             self._work = self._work._replace(is_back=not failed)
             self.wakes()
-        return True
 
     def _grow(self, failed: bool | None) -> bool:
         """Allow twice as many records in flight after as many have ended; return whether that changes the limit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias, TypeVar
 
@@ -15,6 +16,8 @@ T = TypeVar("T")
 OpenedTable: TypeAlias = Callable[[], Awaitable[BreakerTable]]
 """Returns the table, which the first call opens."""
 
+CALL_SECONDS: Final = 10.0
+"""Longest time of a call: a table that hangs must not hold records."""
 ALONE_SECONDS: Final = 60.0
 """Time after an error of the table until it is used again."""
 
@@ -100,13 +103,14 @@ class SharedTable:
     async def _call(self, call: Callable[[BreakerTable], Awaitable[T]], known: Circuit) -> T:
         if self._open is not None and self._clock() >= self._alone_until:
             try:
-                return await call(await self._open())
+                async with asyncio.timeout(CALL_SECONDS):
+                    return await call(await self._open())
             except (FanfoldError, OSError, TimeoutError) as error:
                 logger.warning(
                     "breaker %r: its table cannot be used, so this execution environment decides alone for %.0f s: %s",
                     self._name,
                     ALONE_SECONDS,
-                    error,
+                    str(error) or f"it did not respond within {CALL_SECONDS:.0f} s",
                 )
                 self._alone_until = self._clock() + ALONE_SECONDS
                 await self._begin_alone(known)

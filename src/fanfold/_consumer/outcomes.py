@@ -219,9 +219,10 @@ class BatchOutcomes:
         return in_order(self._records, outcomes) if self.is_fifo else outcomes
 
     def _is_deferred(self, position: int, raised: BaseException | None, outcome: Outcome) -> bool:
-        if self._defers is None or raised is None or not isinstance(outcome, Failed | Retrying):
+        if self._defers is None or not isinstance(outcome, Failed | Retrying):
             return False
-        return self._defers(position, raised)
+        error = outcome.error if isinstance(outcome, Failed) else raised  # a handler can also return ``Failed``
+        return error is not None and self._defers(position, error)
 
     def _outcome_of(self, position: int, result: object) -> Outcome:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""

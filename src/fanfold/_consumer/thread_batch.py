@@ -131,7 +131,7 @@ class ThreadBatch(Batch):
         except BaseException as error:  # noqa: BLE001  # pragma: no cover - a bug of ours: the record is redelivered
             ends = True
             self._on_loop(self._outcomes.log_error_of_worker, error)
-        return functools.partial(self._worker_ended, worker) if ends else _nothing
+        return functools.partial(self._worker_ended, worker) if ends else bool
 
     def _worker_ended(self, worker: _Worker) -> None:
         self._admission.slots.release(self)  # first: while the batch has a worker, it has not ended
@@ -155,7 +155,9 @@ class ThreadBatch(Batch):
             for index, (position,) in enumerate(lane):
                 if (now := clock()) < admission.free_until:
                     held.append((lane, index, now))
-                elif not self._may_start(worker, lane, index):
+                elif self._may_start(worker, lane, index):
+                    now = clock()  # it may have waited
+                else:
                     to_do.appendleft(lane[index:])
                     return True
                 # After it is held: either this sees a cancellation, or who cancels sees the record.
@@ -394,7 +396,3 @@ class ThreadBatch(Batch):
 
 def _cancelled() -> asyncio.CancelledError:
     return asyncio.CancelledError("cancelled: the invocation was about to time out")
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fanfold._base.record import Record
 
@@ -118,6 +118,7 @@ class Settler(Protocol):
         ...
 
 
+@runtime_checkable
 class CopyingSettler(Settler, Protocol):
     """A settler that can also replace a message of a standard queue by a copy."""
 

@@ -27,6 +27,8 @@ class HandlerSettings:
     """The endpoint that keeps idempotency entries; None to use the table of the handler."""
     outage: Outage | None = None
     """The outage during which calls of a consumer's handler fail."""
+    max_receives: int | None = None
+    """Receives after which a message is moved to the dead-letter queue; None for no limit."""
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the handler's process."""

@@ -100,13 +100,20 @@ def survived(document: Mapping[str, Any]) -> list[str]:
         if message["end"] == "dead-lettered" and message["outcome"] != "Rejected" and last < seconds
     ]
     were = "was" if len(dead) == 1 else "were"
-    failed = f"{counted(len(affected), 'message')} failed during it, and {len(dead):,} of them {were} dead-lettered"
-    lines = [f"Outage of {duration(seconds)}: {failed}."]
+    attempts = [attempt for message in affected for attempt in message["attempts"]]
+    in_outage = [attempt for attempt in attempts if begins[attempt["delivery"]] < seconds]
+    has_breaker = any(_is_held(attempt) for attempt in in_outage)
+    failed = f"{counted(len(affected), 'message')} failed during it"
+    if has_breaker:
+        calls = sum(attempt["retried"] and not _is_held(attempt) for attempt in in_outage)
+        failed += f" or were held by a breaker ({counted(calls, 'call')} failed)"
+    lines = [f"Outage of {duration(seconds)}: {failed}, and {len(dead):,} of them {were} dead-lettered."]
     if dead:
+        other = "the outage_budget of the breaker" if has_breaker else "the base of a backoff, or use a breaker"
         lines.append(
             f"The first of them used the last of {counted(limit, 'receive')} after {duration(min(dead))}: these "
             "settings survive an outage up to then. To survive a longer one, raise maxReceiveCount, or let "
-            "redeliveries wait longer: raise the visibility timeout, or the base of a backoff."
+            f"redeliveries wait longer: raise the visibility timeout, or {other}."
         )
     elif affected:
         most = max(message["receives"] for message in affected)
@@ -121,3 +128,8 @@ def survived(document: Mapping[str, Any]) -> list[str]:
 def _failed_during(message: Mapping[str, Any], begins: Sequence[float], seconds: float) -> bool:
     """Return whether a receive of a message during the outage did not succeed."""
     return any(attempt["retried"] and begins[attempt["delivery"]] < seconds for attempt in message["attempts"])
+
+
+def _is_held(attempt: Mapping[str, Any]) -> bool:
+    """Return whether a breaker let the call of a message not start."""
+    return attempt.get("outcome") == "NotStarted" and str(attempt.get("error")).startswith("breaker ")

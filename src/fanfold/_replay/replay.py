@@ -83,7 +83,7 @@ class _Run:
     ) -> LocalFunction | RuntimeClientFunction:
         options = self._options
         entries_url = None if options.real_idempotency else endpoint.url
-        in_process = HandlerSettings(options.seed, entries_url, options.outage)
+        in_process = HandlerSettings(options.seed, entries_url, options.outage, options.max_receive_count)
         variables = {
             name: value if isinstance(value, str) else _value(value, names[value.role], endpoint)
             for name, value in self._replayed.variables.items()

@@ -101,9 +101,8 @@ class ReplayedHandler:
             changes["idempotency"] = copy.copy(idempotency)
             changes["idempotency"].open_entries = entries_at(self._settings.entries_url)
             changes["idempotency"].clock = self.clock
-        changes["breaker"] = simulated_breakers(
-            consumer.settings.breaker, self._seconds, configured_max_receives(), self._breakers
-        )
+        receives = configured_max_receives() or self._settings.max_receives
+        changes["breaker"] = simulated_breakers(consumer.settings.breaker, self._seconds, receives, self._breakers)
         replayed = consumer.with_settings(**changes)
         if fails:
             replayed = replayed.with_function(_failing(consumer.function, self._error_of_records))

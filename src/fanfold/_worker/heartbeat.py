@@ -17,8 +17,8 @@ import anyio
 from fanfold._base import aws_limits
 from fanfold._base.log import SafeLogger
 from fanfold._base.record import Record
-from fanfold._ports.queue import Refusal, Settler
-from fanfold.errors import FanfoldError
+from fanfold._ports.queue import CopyingSettler, Refusal, Settler
+from fanfold.errors import ConfigurationError, FanfoldError
 
 logger = SafeLogger(logging.getLogger("fanfold.worker"), {})
 
@@ -209,6 +209,16 @@ class HeartbeatSettler:
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages to the dead-letter queue, see ``Settler``; heartbeats continue until they are deleted."""
         return await self._settler.send_dead_letters(rejects)
+
+    async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        """Send copies of messages to their queue, see ``CopyingSettler``.
+
+        Raises:
+            ConfigurationError: If the settler cannot send copies.
+        """
+        if not isinstance(self._settler, CopyingSettler):
+            raise ConfigurationError("the settler of this worker cannot send copies")
+        return await self._settler.send_copies(copies)
 
 
 def _batches(items: Sequence[_InFlight]) -> Iterator[Sequence[_InFlight]]:

@@ -156,6 +156,9 @@ class _AcceptingSettler:
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
         return ()
 
+    async def send_copies(self, copies: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
+        return ()
+
 
 async def _open_accepting_settler() -> Settler:
     return _AcceptingSettler()

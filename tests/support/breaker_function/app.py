@@ -18,8 +18,8 @@ from fanfold.aws.breakers import open_breakers
 from fanfold.aws.sqs import open_settler
 
 FOLDER, STEP = Path(os.environ["FOLDER"]), os.environ["KILL_AT"]
-HIDDEN, STORED = asyncio.Event(), asyncio.Event()
-"""Messages are hidden in their queue; their handles are stored in the table."""
+HELD, STORED = asyncio.Event(), asyncio.Event()
+"""Messages are held in their queue; their handles are stored in the table."""
 RELEASE = asyncio.Lock()
 OPENED = AsyncExitStack()
 
@@ -56,15 +56,15 @@ class KilledTable:
             kill(f"after {after.state}")
         return bool(has_changed)
 
-    async def add_page(self, name: str, hidden: Sequence[Any], expires_at: float) -> Any:
-        if STEP == "hidden" and is_due():
-            await HIDDEN.wait()
-            kill("hidden")
-        circuit = await self._table.add_page(name, hidden, expires_at)
+    async def add_page(self, name: str, held: Sequence[Any], expires_at: float) -> Any:
+        if STEP == "held" and is_due():
+            await HELD.wait()
+            kill("held")
+        circuit = await self._table.add_page(name, held, expires_at)
         STORED.set()
-        if STEP == "hidden and stored" and is_due():
-            await HIDDEN.wait()
-            kill("hidden and stored")
+        if STEP == "held and stored" and is_due():
+            await HELD.wait()
+            kill("held and stored")
         return circuit
 
     async def page(self, name: str, number: int) -> Any:
@@ -91,7 +91,7 @@ class KilledSettler:
                 await STORED.wait()
                 kill("stored")
             refusals = await self._settler.change_visibility(changes)
-            HIDDEN.set()
+            HELD.set()
             return refusals
         async with RELEASE:
             refusals = await self._settler.change_visibility(changes)

@@ -62,7 +62,7 @@ def open_now(state: BreakerState, outage: Outage) -> None:
 def test_without_an_outage_the_other_limits_apply(outage):
     """Both breakers let everything start."""
     limit = BreakerLimit([healthy(outage), healthy(outage, name="stock")], None, 50)
-    assert (limit.workers, limit.wait(0, 1), limit.reason, limit.delays_messages) == (50, 0, "", False)
+    assert (limit.workers, limit.wait(0, 1), limit.delays_messages) == (50, 0, False)
     assert limit.started(0, 1) == math.inf
     assert limit.delay_after(DownError()) is None
     limit.batch_starts()
@@ -98,6 +98,17 @@ def test_a_probe_is_one_record(outage):
     assert limit.wait(0, 0) == 0
     assert limit.started(0, 0) == -math.inf
     assert limit.wait(0, 1) > 0
+
+
+def test_workers_that_waited_while_it_was_open_start_slowly(outage):
+    """As many as the limit allows, although there are more of them."""
+    state = outage.state()
+    limit = BreakerLimit([state], None, 50)
+    open_now(state, outage)
+    state.adopt(Circuit())
+    limit.adjust()
+    assert (limit.workers, limit.wait(0, 0), limit.wait(0, 1)) == (1, 0, POLL_SECONDS)
+    assert (limit.holding, limit.reason) == (None, "after an outage, records start slowly")
 
 
 def test_a_batch_has_the_circuits_read(outage):

@@ -1,5 +1,7 @@
 """The table of a breaker, and what an execution environment does alone while it cannot be used."""
 
+import asyncio
+
 import pytest
 
 from fanfold._breakers.shared_table import ALONE_SECONDS, SharedTable
@@ -78,6 +80,17 @@ async def test_a_table_that_fails_is_one_line_and_not_used_for_a_minute(error, c
         f"breaker 'payments': its table cannot be used, so this execution environment decides alone for 60 s: {error}"
     ]
     assert "\n" not in caplog.messages[0]
+
+
+async def test_a_table_that_hangs_is_one_line_and_not_used_for_a_minute(caplog, monkeypatch):
+    """After ten seconds: records wait for its first read."""
+    monkeypatch.setattr("fanfold._breakers.shared_table.CALL_SECONDS", 0.0)
+    environment = Environment()
+    environment.table.read = lambda *_: asyncio.Event().wait()
+    assert (await environment.shared.read(DOWN)).state == OPEN
+    assert environment.shared.is_alone
+    (line,) = caplog.messages
+    assert line.endswith("decides alone for 60 s: it did not respond within 0 s")
 
 
 async def test_a_table_is_used_again_after_a_minute():

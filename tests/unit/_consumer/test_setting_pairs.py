@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import fanfold
-from fanfold import Auto, Done
+from fanfold import Auto, Breaker, Done
 from fanfold._replay.simulator import Simulator
 from fanfold.testing import deliver, make_record
 
@@ -20,6 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "starts_per_second": {"starts_per_second": 5_000},
     "chunk_size": {"chunk_size": 3},
     "timeout": {"timeout": 30},
+    "breaker": {"breaker": Breaker("service", on=ConnectionError)},
 }
 PAIRS = [(*pair,) for pair in itertools.combinations(SETTINGS, 2)]
 GROUPS = "aaaaaaaaaaaaabbc-"

@@ -94,6 +94,21 @@ def test_settings_that_survive_an_outage_state_what_they_used():
     )
 
 
+def test_messages_that_a_breaker_held_are_told_apart_from_calls():
+    """Their receives count like those of other messages; the first dead-lettered one shows what is too short."""
+    with_breaker = document([0, 600, 1_200], [1, 1_300], end="deleted", outcome="Done")
+    held = {"outcome": "NotStarted", "error": "breaker 'payments' is open"}
+    with_breaker["messages"][1]["attempts"][0] |= held
+    lines = survived(with_breaker)
+    assert lines[0] == (
+        "Outage of 15 min: 2 messages failed during it or were held by a breaker (2 calls failed), and 0 of them were "
+        "dead-lettered."
+    )
+    dead = document([0, 30, 60, 90, 120], end="dead-lettered")
+    dead["messages"][0]["attempts"][1] |= held
+    assert survived(dead)[1].endswith("raise the visibility timeout, or the outage_budget of the breaker.")
+
+
 def test_messages_that_did_not_fail_in_the_outage_are_not_counted():
     """Nor those that the handler rejects, or that fail afterward."""
     assert survived(document([0], end="deleted", outcome="Done", seconds=10))[1:] == []
