@@ -29,10 +29,10 @@ ROWS: Final[Sequence[tuple[str, QueueSettings]]] = [
     ("30 s, 5", QueueSettings(30, 5)),
     ("30 s, 10", QueueSettings(30, 10)),
     ("30 s, 5, retention of an hour", QueueSettings(30, 5, retention=3_600)),
-    ("361 s (`fanfold init`), 5", QueueSettings(361, 5)),
+    ("361 s, 5", QueueSettings(361, 5)),
     ("1 h, 5", QueueSettings(3_600, 5)),
-    ("any, 5, `Backoff()`", QueueSettings(30, 5, backoff=Backoff())),
-    ("any, 5, `Backoff(base=60)`", QueueSettings(30, 5, backoff=Backoff(base=60))),
+    ("any, 5, `Backoff()` (`fanfold init`)", QueueSettings(30, 5, backoff=Backoff())),
+    ("any, 5, `Backoff(base=60)` (`fanfold init --breaker`)", QueueSettings(30, 5, backoff=Backoff(base=60))),
     ("any, 10, `Backoff(base=60)`", QueueSettings(30, 10, backoff=Backoff(base=60))),
 ]
 

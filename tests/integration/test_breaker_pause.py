@@ -30,8 +30,8 @@ def watch(deployed: OutageOnAws) -> None:
 def test_a_paused_mapping_is_enabled_by_the_rule_alone(stack: LocalStack, tmp_path: Path, kill_at: str):
     """While it is disabled, nothing is delivered; also if the process that closed the breaker has ended before that."""
     clients = Clients(stack)
-    pause = {"FANFOLD_BREAKER_PAUSES_MAPPING": "true"}
-    with outage_on_aws(clients, tmp_path, probe=True, kill_at=kill_at, variables=pause) as deployed:
+    variables = {"FANFOLD_BREAKER_PAUSES_MAPPING": "true"}
+    with outage_on_aws(clients, tmp_path, probe=True, kill_at=kill_at, variables=variables) as deployed:
         deployed.send(MESSAGES)
         deployed.until(lambda: deployed.circuit().state == OPEN)
         deployed.until(lambda: not is_enabled(deployed))

@@ -61,6 +61,15 @@ print(shown)
     assert "an order without lines" in done.stdout, done.stderr
 
 
+def test_the_commands_of_breakers_find_the_table_of_a_new_project(tmp_path: Path):
+    """The variables of the local AWS name it, as docs/outages.md states."""
+    assert fanfold("init", "shop", "--breaker", folder=tmp_path).returncode == 0
+    status = (sys.executable, "-m", "fanfold", "breaker", "status", "booking", "--json")
+    done = fanfold("local", "--template", "template.yaml", "--", *status, folder=tmp_path / "shop")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"].lower() == "closed"
+
+
 def test_without_a_command_it_runs_until_it_is_stopped(tmp_path: Path):
     """It prints ``export`` lines for a shell, and its log contains each line as soon as it is written."""
     log = tmp_path / "local.log"

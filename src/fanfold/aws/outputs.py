@@ -17,7 +17,11 @@ _VARIABLES: Final = {
     "FANFOLD_LEDGER_TABLE": "LedgerTable",
     "FANFOLD_RESULTS_BUCKET": "ResultsBucket",
 }
-_OPTIONAL: Final = {"FANFOLD_STATE_MACHINE_ARN": "StateMachine", "FANFOLD_LOG_GROUPS": "LogGroups"}
+_OPTIONAL: Final = {
+    "FANFOLD_STATE_MACHINE_ARN": "StateMachine",
+    "FANFOLD_LOG_GROUPS": "LogGroups",
+    "FANFOLD_BREAKER_TABLE": "BreakerTable",
+}
 
 
 def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:

@@ -102,6 +102,8 @@ def check(
         print(json.dumps(as_sarif(reports, __version__, unreadable), default=str))
     else:
         _show(reports, Console())
+        if outage is not None and reports:
+            _show_backoff_not_known(outage, Console())
     if unreadable:
         _fail_unreadable(unreadable)
     if any(report.fails(fail_on) for report in reports):
@@ -203,6 +205,14 @@ def _show_end(report: Report, console: Console) -> None:
         names = ", ".join(f"{name}={value}" for name, value in sorted(report.defaults.items()))
         text = f"with the defaults {names}; use --parameter NAME=VALUE to check other values"
         console.print(Padding(Text(text, "dim"), (0, 0, 0, 2)))
+
+
+def _show_backoff_not_known(outage: float, console: Console) -> None:
+    text = (
+        "a template does not show a backoff, which may shorten the outage that is survived: "
+        f"`fanfold replay --outage {outage:g}` runs the handler with it"
+    )
+    console.print(Padding(Text(text, "dim"), (0, 0, 0, 2)))
 
 
 def _total(numbers: dict[str, int], subject: str) -> str:

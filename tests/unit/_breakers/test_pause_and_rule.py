@@ -23,7 +23,7 @@ class ScriptedMappings:
     def __init__(self, outage: Outage) -> None:
         self.outage = outage
         self.changes: list[tuple[str, list[str], bool]] = []
-        self.paused_in_table: list[str] = []
+        self.mapping_paused_in_table: list[str] = []
         self.results: list[bool | Exception] = []
 
     async def __call__(self) -> "ScriptedMappings":
@@ -31,7 +31,7 @@ class ScriptedMappings:
 
     async def set_enabled(self, function: str, queue_arns: Sequence[str], enabled: bool) -> bool:
         self.changes.append((function, list(queue_arns), enabled))
-        self.paused_in_table.append((await self.outage.circuit()).paused)
+        self.mapping_paused_in_table.append((await self.outage.circuit()).paused)
         result = self.results.pop(0) if self.results else True
         if isinstance(result, Exception):
             raise result
@@ -44,13 +44,13 @@ class PausingEnvironment:
     def __init__(self, outage: Outage, mappings: ScriptedMappings, *, has_probe: bool = True) -> None:
         self.is_back = False
         self.outage = outage
-        self.pause = MappingPause(NAME, mappings)
-        self.pause.function = FUNCTION
-        self.pause.queues.add(ARN)
+        self.mapping_pause = MappingPause(NAME, mappings)
+        self.mapping_pause.function = FUNCTION
+        self.mapping_pause.queues.add(ARN)
         self.state = BreakerState(outage.breaker(probe=self.probe if has_probe else None), outage.clock)
         table = SharedTable(NAME, self.table, outage.clock)
         loop = asyncio.get_running_loop()
-        self.keeper = Keeper(self.state, table, outage.settler, loop, self.run_blocking, None, self.pause)
+        self.keeper = Keeper(self.state, table, outage.settler, loop, self.run_blocking, None, self.mapping_pause)
 
     async def table(self) -> Any:
         return self.outage.table
@@ -104,14 +104,14 @@ async def test_the_queues_are_in_the_circuit_before_their_mappings_are_disabled(
 
 
 async def test_the_rule_alone_probes_and_enables_the_mappings_again(outage, mappings):
-    """Whoever paused them is gone: no message is delivered, and no tick."""
+    """The process that paused them is gone: no message is delivered, and no tick."""
     await opened(PausingEnvironment(outage, mappings))
     await PausingEnvironment(outage, mappings).keeper.tick("")
     mappings.changes.clear()
     outage.clock.advance(300)
     another = PausingEnvironment(outage, mappings)
     another.is_back = True
-    another.pause.queues.clear()  # it has received no batch
+    another.mapping_pause.queues.clear()  # it has received no batch
     assert await another.keeper.tick("") is None
     circuit = await outage.circuit()
     assert (circuit.state, circuit.paused) == (CLOSED, "")
@@ -153,14 +153,14 @@ async def test_without_a_probe_function_nothing_is_paused(outage, mappings):
 
 def test_nothing_is_paused_before_a_batch_and_nothing_twice():
     """Neither the queue nor the function is known before."""
-    pause = MappingPause(NAME, None)  # type: ignore[arg-type] # not opened
-    assert pause.wanted(Circuit(OPEN)) is None
-    pause.queues |= {"b", "a"}
-    assert pause.wanted(Circuit()) is None
-    wanted = pause.wanted(Circuit(OPEN))
+    mapping_pause = MappingPause(NAME, None)  # type: ignore[arg-type] # not opened
+    assert mapping_pause.wanted(Circuit(OPEN)) is None
+    mapping_pause.queues |= {"b", "a"}
+    assert mapping_pause.wanted(Circuit()) is None
+    wanted = mapping_pause.wanted(Circuit(OPEN))
     assert wanted is not None
     assert wanted.paused == "a b"
-    assert pause.wanted(wanted) is None
+    assert mapping_pause.wanted(wanted) is None
 
 
 async def test_a_function_that_is_not_known_changes_no_mapping():

@@ -33,6 +33,12 @@ def run(*arguments: Any) -> Any:
     return CliRunner().invoke(app, ["check", *map(str, arguments)])
 
 
+def test_a_check_for_an_outage_states_that_it_sees_no_backoff():
+    """Without that, "nothing found" would promise more than was checked."""
+    assert "fanfold replay --outage 900" in " ".join(run("--outage", "900", FINE).stdout.split())
+    assert "backoff" not in run(FINE).stdout
+
+
 def test_a_finding_shows_the_place_the_value_and_the_recommendation():
     """The file, line, rule, and resource, and both values."""
     done = run(WORST)
