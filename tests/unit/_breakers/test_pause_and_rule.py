@@ -23,7 +23,7 @@ class ScriptedMappings:
     def __init__(self, outage: Outage) -> None:
         self.outage = outage
         self.changes: list[tuple[str, list[str], bool]] = []
-        self.mapping_paused_in_table: list[str] = []
+        self.paused_in_table: list[str] = []
         self.results: list[bool | Exception] = []
 
     async def __call__(self) -> "ScriptedMappings":
@@ -31,7 +31,7 @@ class ScriptedMappings:
 
     async def set_enabled(self, function: str, queue_arns: Sequence[str], enabled: bool) -> bool:
         self.changes.append((function, list(queue_arns), enabled))
-        self.mapping_paused_in_table.append((await self.outage.circuit()).paused)
+        self.paused_in_table.append((await self.outage.circuit()).paused)
         result = self.results.pop(0) if self.results else True
         if isinstance(result, Exception):
             raise result
