@@ -107,6 +107,7 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "close descriptors": lambda: os.closerange(3, 4096),
     "die": lambda: os._exit(3),
     "wait": lambda: time.sleep(0.1),
+    "wait a minute": lambda: time.sleep(60),
     "pid": os.getpid,
     "nothing": lambda: None,
 }

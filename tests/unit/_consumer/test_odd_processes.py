@@ -309,7 +309,7 @@ async def test_records_of_a_process_that_ends_when_no_other_can_be_started_fail(
     await asyncio.gather(*calls_of(pool, batch, *["nothing"] * 9))
     (slot,) = pool._slots
     slot.size = 64
-    calls = calls_of(pool, batch, "wait", "nothing")
+    calls = calls_of(pool, batch, "wait a minute", "nothing")
     await asyncio.sleep(0)
     pool._feed()
     monkeypatch.setattr(sys, "executable", "/missing/python")
