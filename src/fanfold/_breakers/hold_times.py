@@ -21,6 +21,8 @@ _RECEIVED_SECONDS: Final = 900.0
 """Time for which a message may have been received before: in the batching window, and in the function's queue."""
 MOST_SECONDS: Final = aws_limits.SQS_MAX_VISIBILITY_SECONDS - _RECEIVED_SECONDS
 """Longest time: SQS refuses a visibility timeout that ends more than 12 hours after the receive."""
+_EARLY_SECONDS: Final = 3_600.0
+_EARLY_SHARE: Final = 0.1
 _TICK_SHARE: Final = 0.1
 """Shortest time for which a message is held while a tick probes, as a share of what remains of the budget."""
 _COPY_AGES: Final = 0.25
@@ -70,7 +72,8 @@ def hold_seconds_alone(left: int, rest: float, age: float) -> float:
 def tick_seconds(probes: int, budget: float, age: float) -> float:
     """Return the seconds between probes of a tick that processes messages, so that they last for the budget.
 
-    With ``age * (1 + s) ** probes = budget``, each probe comes a share ``s`` of the outage after the one before.
+    With ``age * (1 + s) ** probes = budget``, each probe comes a share ``s`` of the outage after the one before. In the
+    first hour, in which most outages end, it is at most a tenth, so few messages recover soon, too.
 
     Args:
         probes: Receives that can be probes.
@@ -78,7 +81,8 @@ def tick_seconds(probes: int, budget: float, age: float) -> float:
         age: Seconds since the outage began.
     """
     began = max(LEAST_SECONDS, age)
-    return began * (max(1.0, budget / began) ** (1 / probes) - 1) if probes else 0.0
+    share = max(1.0, budget / began) ** (1 / probes) - 1 if probes else 0.0
+    return began * (min(share, _EARLY_SHARE) if age < _EARLY_SECONDS else share)
 
 
 def copy_seconds(age: float) -> float:

@@ -119,11 +119,19 @@ def test_with_a_tick_messages_are_held_for_longer():
 
 @given(st.integers(1, 500), st.floats(60, 12 * HOUR), st.floats(30, 1e5))
 def test_the_probes_of_a_tick_last_for_the_budget(messages, budget, age):
-    """As many as there are messages that can be probes."""
+    """From the second hour on, as many as there are messages that can be probes."""
+    age += HOUR
     last = max(age, budget)
     for left in range(messages, 0, -1):
         age += tick_seconds(left, budget, age)
     assert age == pytest.approx(last)
+
+
+def test_in_the_first_hour_a_tick_probes_at_least_after_each_tenth_of_the_outage():
+    """Even if the receives will not last for the budget then."""
+    assert tick_seconds(1, 12 * HOUR, 900) == pytest.approx(90)
+    assert tick_seconds(1, 12 * HOUR, HOUR) == pytest.approx(11 * HOUR)
+    assert tick_seconds(1_000, 12 * HOUR, 900) < 90
 
 
 def test_a_tick_without_messages_has_no_interval():
