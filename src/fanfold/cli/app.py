@@ -6,6 +6,7 @@ import errno
 import functools
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Annotated, Any, Final, NamedTuple, NoReturn, ParamSpec
@@ -101,6 +102,9 @@ class Commands(TyperGroup):
     ) -> Any:
         """Run the command line. A usage error is one line on stderr, with exit code 2."""
         arguments = sys.argv[1:] if args is None else list(args)
+        if (names := _of_group(arguments)) and arguments[1:] in ([], ["--help"]):
+            self._show_group(names)
+            sys.exit(0 if arguments[1:] else USAGE)
         try:
             code = super().main(arguments, prog_name or "fanfold", **{**settings, "standalone_mode": False})
         except UsageError as error:
@@ -110,6 +114,23 @@ class Commands(TyperGroup):
                 print("fanfold:", " ".join(usage_line(error, command, arguments).split()), file=sys.stderr)
             code = USAGE
         sys.exit(code or 0)
+
+
+    def _show_group(self, names: Sequence[str]) -> None:
+        """Print the commands whose names have the same first part."""
+        lines = {name: (self.get_command(None, name).help or "").partition("\n")[0] for name in names}
+        print(f"Usage: fanfold {names[0].partition(' ')[0]} COMMAND [OPTIONS]", "", "Commands:", sep="\n")
+        width = max(map(len, names))
+        for name, line in lines.items():
+            print(textwrap.fill(line, 78, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * (width + 4)))
+        print("", f"Example:\n  {COMMANDS[names[0]].example}", sep="\n")
+
+
+def _of_group(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the commands whose names have two parts, and begin with the first argument."""
+    if not arguments or arguments[0] in COMMANDS:
+        return ()
+    return [name for name in COMMANDS if name.startswith(f"{arguments[0]} ")]
 
 
 app: typer.Typer = typer.Typer(

@@ -130,3 +130,15 @@ def test_a_wrong_option_is_one_line_that_names_it_and_the_fix(line: str, error: 
     done = CliRunner().invoke(app, line.split())
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"fanfold: {error}")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["breaker", "--help"], 0), (["breaker"], 2)])
+def test_the_first_part_of_a_name_with_two_parts_lists_its_commands(arguments: list[str], code: int, capsys: Any):
+    """With what each of them does, and an example."""
+    with pytest.raises(SystemExit) as ended:
+        app(arguments)
+    assert ended.value.code == code
+    shown = capsys.readouterr().out
+    assert all(f"\n  breaker {name}" in shown for name in ("status", "open", "close"))
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "fanfold breaker status payments" in shown
