@@ -9,7 +9,7 @@ from typing import Any
 import fanfold
 from fanfold import BatchResult
 from fanfold.testing import make_context, make_event, make_fifo_record, make_record
-from outages import START, DownError, Outage
+from recorded_outage import START, DownError, Outage
 
 
 class Service:

@@ -13,7 +13,7 @@ from fanfold._breakers.counted import counted_by
 from fanfold._breakers.keeper import Keeper
 from fanfold._breakers.shared_table import SharedTable
 from fanfold._breakers.transitions import opened
-from outages import NAME, DownError, Outage
+from recorded_outage import NAME, DownError, Outage
 
 
 class Environment:

@@ -11,7 +11,7 @@ from fanfold import Breaker, Consumer
 from fanfold._breakers.breaker import MOST_BREAKERS, TABLE_VARIABLE, breakers_of
 from fanfold._breakers.counted import counted_by, marked
 from fanfold.errors import ConfigurationError
-from outages import DownError, Outage
+from recorded_outage import DownError, Outage
 
 
 async def async_predicate(error: BaseException) -> bool:

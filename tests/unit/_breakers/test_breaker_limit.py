@@ -11,7 +11,7 @@ from fanfold._breakers.counted import marked
 from fanfold._breakers.transitions import claimed, opened
 from fanfold._breakers.window import RESULTS
 from fanfold._ports.breakers import Circuit
-from outages import DownError, Outage
+from recorded_outage import DownError, Outage
 
 
 class Inner:

@@ -7,7 +7,7 @@ import pytest
 from fanfold._breakers.breaker_state import NOTHING, POLL_SECONDS, PROBE_POLL_SECONDS, UNLIMITED, BreakerState
 from fanfold._breakers.transitions import claimed, closed, opened
 from fanfold._ports.breakers import Circuit
-from outages import START, Outage
+from recorded_outage import START, Outage
 
 FAILED, OTHER_ERROR, SUCCEEDED = True, None, False
 

@@ -13,7 +13,7 @@ from fanfold._breakers.shared_table import ALONE_SECONDS, SharedTable
 from fanfold._breakers.transitions import claimed, closed, opened
 from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, Circuit
 from fanfold.errors import ServiceError
-from outages import NAME, BrokenTable, CopyingSettler, DownError, Outage, unavailable
+from recorded_outage import NAME, BrokenTable, CopyingSettler, DownError, Outage, unavailable
 
 FAILED, SHOWS_NOTHING, SUCCEEDED = True, None, False
 

@@ -12,7 +12,7 @@ from fanfold._breakers.mapping_pause import MappingPause
 from fanfold._breakers.shared_table import SharedTable
 from fanfold._ports.breakers import CLOSED, OPEN, Circuit
 from fanfold.errors import ConfigurationError
-from outages import ARN, NAME, DownError, Outage
+from recorded_outage import ARN, NAME, DownError, Outage
 
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:orders"
 

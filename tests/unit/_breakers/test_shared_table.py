@@ -7,7 +7,7 @@ import pytest
 from fanfold._breakers.shared_table import ALONE_SECONDS, SharedTable
 from fanfold._ports.breakers import OPEN, UNREADABLE, Circuit
 from fanfold.errors import ConfigurationError, ServiceError
-from outages import NAME, START, BrokenTable, Outage, unavailable
+from recorded_outage import NAME, START, BrokenTable, Outage, unavailable
 
 DOWN = Circuit(OPEN, since=START, opened_at=START, probe_due=START + 30, pages=4, released=1)
 

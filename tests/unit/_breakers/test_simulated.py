@@ -8,7 +8,7 @@ from fanfold._breakers.simulated import EPOCH, SimulatedBreakers, simulated_brea
 from fanfold._ports.breakers import Circuit
 from fanfold.inmemory.breakers import InMemoryBreakers
 from fanfold.testing import ManualClock
-from outages import DownError
+from recorded_outage import DownError
 
 PAYMENTS = Breaker("payments", on=DownError, table="production")
 

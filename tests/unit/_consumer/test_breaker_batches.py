@@ -21,7 +21,7 @@ from outage_consumers import (
     message,
     open_by_failures,
 )
-from outages import CopyingSettler, DownError, Outage
+from recorded_outage import CopyingSettler, DownError, Outage
 from settlers import STEADY
 
 BOTH = pytest.mark.parametrize("name", ["call", "call_here"], ids=["async", "def"])

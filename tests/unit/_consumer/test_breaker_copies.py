@@ -15,7 +15,7 @@ from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import make_event
 from outage_consumers import Service, batch, consumer_of, fifo_batch, invoke, message, open_by_failures
-from outages import START, CopyingSettler, DownError, Outage
+from recorded_outage import START, CopyingSettler, DownError, Outage
 from settlers import STEADY, AcceptingAll
 
 

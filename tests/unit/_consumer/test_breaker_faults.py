@@ -14,7 +14,7 @@ from fanfold.errors import ConfigurationError
 from fanfold.inmemory.breakers import InMemoryBreakers
 from fanfold.testing import make_context, make_record
 from outage_consumers import Service, batch, consumer_of, invoke, open_by_failures
-from outages import BrokenTable, DownError, Outage, unavailable
+from recorded_outage import BrokenTable, DownError, Outage, unavailable
 from settlers import STEADY
 
 BOTH = pytest.mark.parametrize("name", ["call", "call_here"], ids=["async", "def"])

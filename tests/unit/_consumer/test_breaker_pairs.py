@@ -16,7 +16,7 @@ from fanfold.observers import BatchCallbacks
 from fanfold.testing import make_event
 from idempotent import opening
 from outage_consumers import Service, batch, consumer_of, fifo_batch, invoke, message
-from outages import DownError, Outage
+from recorded_outage import DownError, Outage
 
 BOTH = pytest.mark.parametrize("name", ["call", "call_here"], ids=["async", "def"])
 SETTINGS: dict[str, dict[str, Any]] = {

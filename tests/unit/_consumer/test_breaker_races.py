@@ -9,7 +9,7 @@ from fanfold._ports.breakers import Circuit, Held
 from fanfold._ports.queue import Refusal
 from fanfold.inmemory.breakers import InMemoryBreakers
 from outage_consumers import Service, batch, consumer_of, invoke
-from outages import CopyingSettler, Outage
+from recorded_outage import CopyingSettler, Outage
 
 
 class ClosingTable(InMemoryBreakers):

@@ -14,7 +14,7 @@ from fanfold._ports.queue import Refusal
 from fanfold.inmemory import InMemoryQueue
 from fanfold.testing import make_event, make_record
 from outage_consumers import Service, batch, consumer_of, invoke, open_by_failures
-from outages import DownError, Outage
+from recorded_outage import DownError, Outage
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/ticks"
 

@@ -13,7 +13,7 @@ from fanfold._breakers.transitions import closed, opened
 from fanfold._ports.breakers import CLOSED, OPEN
 from fanfold.testing import deliver
 from outage_consumers import batch, invoke
-from outages import DownError, Outage
+from recorded_outage import DownError, Outage
 from settlers import STEADY
 
 

@@ -13,7 +13,7 @@ from fanfold._consumer.held_records import HeldRecords
 from fanfold._ports.breakers import Circuit
 from fanfold.testing import ManualClock
 from outage_consumers import message
-from outages import Outage
+from recorded_outage import Outage
 
 
 @pytest.mark.parametrize(("ends_at", "waits", "tries_at"), [(100, True, 50), (math.inf, True, 15), (100, False, 0)])
