@@ -121,8 +121,8 @@ class Circuits(RuleBasedStateMachine):
         self.circuit = Circuit()
         self.now = 1_000.0
 
-    @rule(seconds=st.floats(0, 5_000))
-    def wait(self, seconds: float) -> None:
+    @rule(seconds=st.integers(0, 5_000))
+    def wait(self, seconds: int) -> None:
         self.now += seconds
 
     @precondition(lambda self: self.circuit.is_closed)
