@@ -16,7 +16,8 @@ from outage_on_aws import GROUPED, GROUPS, LONG_BUDGET, STEPS, Clients, OutageOn
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.linux]
 
 MESSAGES = 25
-QUICK = ("after OPEN", "before CLOSED", "some released")
+QUICK = ("traffic", "tick", "requests", "after OPEN", "some released")
+"""Outages of ``make test``: they take a minute of both cores; the others are deep."""
 DURING_OUTAGE = STEPS[:4]
 _LEASE_SECONDS = 61
 """After this time, nobody waits any more for a process that was killed while it probed or released messages."""
@@ -136,9 +137,7 @@ def deployed(outages, request: pytest.FixtureRequest) -> OutageOnAws:
 
 def after(*names: str) -> pytest.MarkDecorator:
     """Run a test after each of these outages."""
-    quick = [
-        name if name not in STEPS or name in QUICK else pytest.param(name, marks=pytest.mark.deep) for name in names
-    ]
+    quick = [name if name in QUICK else pytest.param(name, marks=pytest.mark.deep) for name in names]
     return pytest.mark.parametrize("deployed", quick, indirect=True)
 
 

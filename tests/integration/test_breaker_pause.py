@@ -26,7 +26,9 @@ def watch(deployed: OutageOnAws) -> None:
     assert "FunctionError" not in response, response["Payload"].read()
 
 
-@pytest.mark.parametrize("kill_at", ["", "after CLOSED"], ids=["alive", "killed after closing"])
+@pytest.mark.parametrize(
+    "kill_at", ["", pytest.param("after CLOSED", marks=pytest.mark.deep)], ids=["alive", "killed after closing"]
+)
 def test_a_paused_mapping_is_enabled_by_the_rule_alone(stack: LocalStack, tmp_path: Path, kill_at: str):
     """While it is disabled, nothing is delivered; also if the process that closed the breaker has ended before that."""
     clients = Clients(stack)

@@ -23,7 +23,14 @@ ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
 VARIANTS = [[], ["--job"], ["--fifo"], ["--powertools"], ["--fifo", "--powertools"], ["--breaker"]]
 
 
-@pytest.fixture(params=VARIANTS, ids=lambda options: " ".join(options) or "consumer")
+DEEP = [["--fifo"], ["--powertools"]]
+"""Variants that are also tried combined, so that alone they are tried every night."""
+
+
+@pytest.fixture(
+    params=[pytest.param(options, marks=[pytest.mark.deep] * (options in DEEP)) for options in VARIANTS],
+    ids=lambda options: " ".join(options) or "consumer",
+)
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return the folder of a new project, one of each kind."""
     created = fanfold("init", "shop", *request.param, folder=tmp_path)

@@ -78,8 +78,9 @@ def test_the_function_of_a_new_consumer_has_all_permissions_it_needs(strict: Loc
     assert denials(strict, "shop") == []
 
 
-# Slow: the first probe is due after half a minute.
+# The first probe is due after half a minute, and everything is invoked by cold functions.
 @pytest.mark.slow
+@pytest.mark.deep
 def test_a_new_consumer_with_a_breaker_has_all_permissions_it_needs_in_an_outage(strict: LocalStack, tmp_path: Path):
     """While the service is down, messages stay invisible; the tick notices its recovery, and all are processed."""
     folder = create("booked", tmp_path, job=False, version="0.1.0", breaker=True)
