@@ -115,7 +115,6 @@ class Commands(TyperGroup):
             code = USAGE
         sys.exit(code or 0)
 
-
     def _show_group(self, names: Sequence[str]) -> None:
         """Print the commands whose names have the same first part."""
         lines = {name: (self.get_command(None, name).help or "").partition("\n")[0] for name in names}
