@@ -198,7 +198,7 @@ HOLDS_THE_LOCK = """
 def test_the_stacks_are_dumped_if_every_thread_is_blocked(kind: str):
     """A regular expression with catastrophic backtracking holds the interpreter lock; the dump does not need it."""
     child = python(HOLDS_THE_LOCK.replace("KIND", kind))
-    assert child.stderr.startswith("Thread 0x")
+    assert "Thread 0x" in child.stderr  # after a line that names the line that blocks the event loop, if it was seen
     assert 'File "<string>", line 8 in handler' in child.stderr
     assert child.stdout in {"0\n", "1\n"}
 
