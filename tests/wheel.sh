@@ -24,6 +24,14 @@ WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra msgsp
 # Tests that need extras, and tests that read src/ or build from it.
 NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
+	--ignore=tests/unit/_consumer/test_handler_names.py --ignore=tests/unit/_consumer/test_odd_processes.py
+	--ignore=tests/unit/_consumer/test_process_calls.py --ignore=tests/unit/_consumer/test_process_looks.py
+	--ignore=tests/unit/aws/test_breakers.py --ignore=tests/unit/aws/test_mappings.py
+	--ignore=tests/unit/cli/test_breaker_status.py --ignore=tests/unit/powertools/test_processes.py
+	--ignore=tests/unit/powertools/test_traces_of_processes.py --ignore=tests/unit/_consumer/test_breaker_batches.py
+	--ignore=tests/unit/_consumer/test_breaker_copies.py --ignore=tests/unit/_consumer/test_breaker_faults.py
+	--ignore=tests/unit/_consumer/test_breaker_pairs.py --ignore=tests/unit/_consumer/test_breaker_with_blocks.py
+	--ignore=tests/unit/_consumer/test_consumer_commit.py --ignore=tests/unit/init/test_init.py
 	--ignore=tests/faults/test_process_kills.py --ignore=tests/faults/test_tampered_ledger.py
 	--ignore=tests/unit/_base/test_aws_limits.py --ignore=tests/unit/_consumer/test_process_pool.py
 	--ignore=tests/unit/_consumer/test_processes.py --ignore=tests/unit/_consumer/test_process_settings.py --ignore=tests/unit/_jobs/test_inline_runs.py
