@@ -74,9 +74,9 @@ class Block:
         self._state.started()
 
     def _error(self) -> BreakerOpenError:
-        breaker, circuit = self._state.breaker, self._state.circuit
+        breaker = self._state.breaker
         self._state.calls_saved += 1
-        rest = circuit.since + breaker.outage_budget - breaker.clock()
+        rest = breaker.outage_budget - self._keeper.age
         error = BreakerOpenError(breaker.name, math.ceil(hold_seconds(UNKNOWN_RECEIVES, rest, random_share())))
         return marked(error, self._keeper)
 
