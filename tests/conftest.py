@@ -3,14 +3,13 @@
 import gc
 import os
 import signal
-import sys
-import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
+import tracing
 from fanfold._base.operating_system import signals
 from fanfold._stack.emulator import LocalStack
 from shared_models import share_models
@@ -26,25 +25,40 @@ share_models()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_collection() -> Generator[None, object, object]:
+    """Import what coverage measures, and stop to trace: the collection would take twice as long."""
+    tracing.stop()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Count quick tests with fixed inputs only: random ones may miss a line tomorrow, and tracing doubles the time.
 
     The mark ``no_cover`` of pytest-cov has no effect in the processes of pytest-xdist.
     """
-    trace, trace_of_threads = sys.gettrace(), threading.gettrace()
-    if trace is None or is_counted(item):
+    tracing.is_counted = is_counted(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """Trace the fixtures of a test that is counted, not pytest itself."""
+    with tracing.traced():
         return (yield)
-    sys.settrace(None)
-    threading.settrace(None)
-    try:
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Trace a test that is counted."""
+    with tracing.traced():
         return (yield)
-    finally:
-        threading.settrace(trace_of_threads)
-        sys.settrace(trace)
 
 
 def is_counted(item: pytest.Item) -> bool:
-    """Return whether coverage counts a test."""
+    """Return whether coverage counts a test: those of a package, and of every backend."""
+    if not {"unit", "contract"} & set(item.path.parts):
+        return False
     if any(item.get_closest_marker(name) for name in ("slow", "stack", "uncounted")):
         return False
     return bool(item.get_closest_marker("counted")) or not is_hypothesis_test(getattr(item, "obj", None))

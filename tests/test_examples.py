@@ -153,7 +153,8 @@ def test_each_test_has_a_docstring_that_ends_with_a_period():
     without = [
         f"{file.name}: {function.name}"
         for file in (ROOT / "tests").rglob("test_*.py")
-        for function in ast.walk(ast.parse(file.read_text()))
+        for top in ast.parse(file.read_text()).body
+        for function in [top, *getattr(top, "body", [])]
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         and function.name.startswith("test_")
         and not (ast.get_docstring(function) or "").endswith(".")

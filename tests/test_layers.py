@@ -2,8 +2,9 @@
 
 import ast
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -27,11 +28,13 @@ LAYERS = [  # lowest first; packages of one layer do not import each other
 SDKS = {"aiobotocore", "boto3", "botocore"}
 MAY_IMPORT_AN_SDK = {"aws", "_stack"}
 LONGEST_CHAIN = 12
+REPRODUCIBLE = {"_replay", "bench", "inmemory"}
+"""Packages of tools whose random numbers come from a seed that the user chooses."""
 
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for unit in layer.split() for name in unit.split("+")}
 UNIT = {name: unit for layer in LAYERS for unit in layer.split() for name in unit.split("+")}
 
-pytestmark = pytest.mark.usefixtures("parsing")
+pytestmark = [pytest.mark.usefixtures("parsing"), pytest.mark.uncounted]
 
 
 @functools.cache
@@ -44,13 +47,31 @@ def modules() -> Mapping[str, Path]:
     return {name: file for name, file in dotted if name not in {"__init__", "__main__"}}
 
 
-def imports(file: Path) -> Iterator[str]:
-    """Yield every module that a file imports, at the top or in a function, and imported names that may be modules."""
+class Facts(NamedTuple):
+    """What the tests need of a file, which is parsed once."""
+
+    imports: frozenset[str]
+    """Every module that it imports, at the top or in a function, and imported names that may be modules."""
+    functions: Mapping[str, int]
+    """Lines of the functions, without their docstrings."""
+
+
+@functools.cache
+def facts(file: Path) -> Facts:
+    """Return the imports and the functions of a file."""
+    names, functions = set[str](), dict[str, int]()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            functions[node.name] = max(lines_of(node), functions.get(node.name, 0))
+    return Facts(frozenset(names), functions)
+
+
+def imports(file: Path) -> frozenset[str]:
+    return facts(file).imports
 
 
 @functools.cache
@@ -126,9 +147,11 @@ def test_only_the_adapters_import_an_sdk():
 @pytest.mark.parametrize("module", sorted(modules()))
 def test_modules_and_functions_are_short(module: str):
     """A module has at most 400 lines, and a function at most 60 without its docstring."""
-    source = modules()[module].read_text()
-    assert len(source.splitlines()) <= 400
-    functions = [
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    assert {function.name for function in functions if lines_of(function) > 60} == set()
+    assert len(modules()[module].read_text().splitlines()) <= 400
+    assert {name for name, lines in facts(modules()[module]).functions.items() if lines > 60} == set()
+
+
+def test_only_reproducible_tools_use_the_module_random():
+    """Its state is part of a snapshot; ``aws/clients.py`` uses it only to seed it after a restore."""
+    users = {module for module, file in modules().items() if {n.split(".")[0] for n in imports(file)} & {"random"}}
+    assert {module for module in users if package(module) not in REPRODUCIBLE} == {"aws.clients"}

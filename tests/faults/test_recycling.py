@@ -182,15 +182,22 @@ def test_a_loop_that_is_not_blocked_is_not_logged(caplog: pytest.LogCaptureFixtu
 
 
 HOLDS_THE_LOCK = """
-    import re
+    import math, re, time
     import fanfold
     from fanfold.testing import make_context, make_event
 
     @fanfold.consumer
     KIND handler(text: str) -> None:
-        re.match("(a|a)*b", text)  # exponential
+        re.match("(a|a)*b", text)  # one more letter takes twice as long
 
-    print(len(handler(make_event("a" * 24), make_context(0.6))["batchItemFailures"]))
+    def seconds(letters: int) -> float:
+        start = time.perf_counter()
+        re.match("(a|a)*b", letters * "a")
+        return time.perf_counter() - start
+
+    shortest = min(seconds(14) for _ in range(9))
+    letters = 14 + math.ceil(math.log2(2 / shortest))  # two seconds on this machine
+    print(len(handler(make_event("a" * letters), make_context(0.6))["batchItemFailures"]))
 """
 
 

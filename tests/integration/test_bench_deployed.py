@@ -110,7 +110,10 @@ def test_settings_are_restored_after_an_invocation_that_failed(function: str, cl
     assert is_as_it_was(client)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *[pytest.param(number, marks=pytest.mark.deep) for number in (signal.SIGTERM, signal.SIGHUP)]],
+)
 def test_settings_are_restored_when_the_sweep_is_interrupted(function: str, client: Any, tmp_path: Path, number: int):
     """By Ctrl-C, SIGTERM, or a closed terminal; the measured samples are kept."""
     with swept(tmp_path) as process:

@@ -27,6 +27,7 @@ def tried(example: str, folder: Path) -> str:
 
 
 # Slow: three commands of the README, each in a new process, and a cold start for each function.
+@pytest.mark.deep
 def test_the_flights_are_counted_by_sqs_and_by_step_functions(tmp_path: Path):
     """Both runs have the same output."""
     printed = tried("flights", tmp_path / "flights")
@@ -42,6 +43,7 @@ def test_a_table_is_counted(tmp_path: Path):
 
 
 # Slow: the README's commands, each in a new process, on an emulator that they start.
+@pytest.mark.deep
 def test_a_bucket_is_archived(tmp_path: Path):
     """As in the README: nineteen objects are archived, one has no target, and one is missing: its target exists."""
     printed = tried("archive_bucket", tmp_path / "archive_bucket")

@@ -196,7 +196,7 @@ def test_the_file_name_of_a_captured_batch_is_valid(platform: Platform):
     assert json.loads(done.stdout)["summary"]["deleted"] == 1
 
 
-@pytest.mark.parametrize("kind", [[], ["--job"]], ids=["consumer", "job"])
+@pytest.mark.parametrize("kind", [[], pytest.param(["--job"], marks=pytest.mark.deep)], ids=["consumer", "job"])
 def test_a_new_project_passes_its_tests_and_its_check(platform: Platform, kind: list[str]):
     """Lines in its files end in LF, as make and sh require."""
     made = platform.fanfold("init", "shop", *kind)
@@ -210,6 +210,7 @@ def test_a_new_project_passes_its_tests_and_its_check(platform: Platform, kind: 
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
+@pytest.mark.deep
 def test_check_reports_findings(platform: Platform):
     """Characters of the template that stdout cannot encode are escaped."""
     assert platform.fanfold("init", "shop").returncode == 0

@@ -35,6 +35,7 @@ def built(tmp_path_factory, wheels: dict[str, str]) -> Path:
     return build(tmp_path_factory.mktemp("sam"), **wheels)
 
 
+@pytest.mark.deep
 def test_the_linter_of_sam_reports_nothing():
     """Not even a warning. ``make lint`` runs cfn-lint."""
     assert "is a valid SAM Template" in sam("validate", "--lint")
@@ -55,6 +56,7 @@ def run_built(built: Path, function: str, program: str) -> None:
 
 
 # Slow: a build by the SAM CLI.
+@pytest.mark.deep
 def test_an_example_is_built_by_its_makefile(tmp_path: Path, wheels: dict[str, str]):
     """It uses the project's template with the code and requirements of the example."""
     chosen = {"PYTHON_VERSION": OUR_VERSION, "ARCHITECTURE": OUR_ARCHITECTURE}
@@ -78,14 +80,8 @@ def test_the_built_modules_are_compiled(built: Path):
 
 
 # Slow: each is a build by the SAM CLI.
-@pytest.mark.parametrize(
-    ("version", "architecture"),
-    [
-        pytest.param("3.11", "x86_64", marks=pytest.mark.deep),
-        ("3.12", "arm64"),
-        pytest.param("3.13", "x86_64", marks=pytest.mark.deep),
-    ],
-)
+@pytest.mark.deep
+@pytest.mark.parametrize(("version", "architecture"), [("3.11", "x86_64"), ("3.12", "arm64"), ("3.13", "x86_64")])
 def test_every_python_and_every_processor_is_built_on_this_machine(version: str, architecture: str, tmp_path: Path):
     """Without a container and without that Python version, compiled packages match the requested version.
 

@@ -49,6 +49,7 @@ def test_all_orders_arrive_a_hundred_concurrently_and_failures_are_reported(orde
     assert document["measured"]["peak_memory_mb"] < document["settings"]["memory_mb"]
 
 
+@pytest.mark.deep
 def test_sending_all_orders_concurrently_runs_out_of_descriptors(orders: Path):
     """With ``asyncio.gather`` and 1,500 orders, those without a descriptor do not arrive."""
     few = orders.with_name("few.json")

@@ -24,9 +24,6 @@ from fanfold.testing import deliver
 from idempotent import by_id
 from settlers import RecordingSettler
 
-REPRODUCIBLE = {"_replay", "bench", "inmemory"}
-"""Packages of tools whose random numbers come from a seed that the user chooses."""
-
 
 @pytest.fixture(autouse=True)
 def random_state() -> Iterator[None]:
@@ -148,16 +145,3 @@ async def test_the_sdk_draws_other_jitter_in_each_restored_copy(
     first = await draw()
     random.setstate(snapshot)
     assert (await draw() != first) is differ
-
-
-def test_only_reproducible_tools_use_the_module_random():
-    """Its state is part of a snapshot; ``aws/clients.py`` uses it only to seed it after a restore."""
-    source = Path(fanfold.__file__).parent
-    users = {
-        file.relative_to(source).as_posix()
-        for file in source.rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if "random" in [alias.name for alias in getattr(node, "names", ()) if isinstance(node, ast.Import)]
-        or getattr(node, "module", None) == "random"
-    }
-    assert {name for name in users if name.split("/")[0] not in REPRODUCIBLE} == {"aws/clients.py"}
