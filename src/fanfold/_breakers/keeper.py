@@ -202,6 +202,7 @@ class Keeper:
             )
         ):
             self._counts["opened"] += 1
+            await self._switch_mappings()
 
     async def _switch_mappings(self) -> None:
         """Pause the mappings of an open circuit, or enable those of a closed one; the next reader tries again."""

@@ -66,13 +66,15 @@ class ResultWindow:
             failures_of_all: Failures that all execution environments counted recently.
         """
         failures = self.bits.bit_count()
-        if failures < _FEWEST_SPANNED or failures < self._share * self.count:
+        if failures < _FEWEST_SPANNED or now - self._failed_at > _RECENT_SECONDS:
             return False
-        if now - self._failed_at > _RECENT_SECONDS:
-            return False
-        if self._failed_at - self._failing_since >= SPAN_SECONDS:
+        if self._failed_at - self._failing_since >= SPAN_SECONDS:  # whatever succeeded before them, perhaps long ago
             return True
-        return failures >= min(_FEWEST, self._failures) and max(failures, failures_of_all) >= self._failures
+        return (
+            failures >= self._share * self.count
+            and failures >= min(_FEWEST, self._failures)
+            and max(failures, failures_of_all) >= self._failures
+        )
 
     def clear(self) -> None:
         """Forget all results: the service is back."""

@@ -85,12 +85,23 @@ def mappings(outage: Outage) -> ScriptedMappings:
     return ScriptedMappings(outage)
 
 
-async def opened(environment: PausingEnvironment) -> Circuit:
+async def opens(environment: PausingEnvironment) -> Circuit:
     await environment.read()
     await asyncio.sleep(0)
     await environment.keeper.finish(None)
-    await environment.fail()
+    return await environment.fail()
+
+
+async def opened(environment: PausingEnvironment) -> Circuit:
+    await opens(environment)
     return await environment.read()
+
+
+async def test_the_mappings_are_paused_as_soon_as_the_breaker_opens(outage, mappings):
+    """Also if no other batch is delivered, because all messages are held."""
+    circuit = await opens(PausingEnvironment(outage, mappings))
+    assert (circuit.state, circuit.paused) == (OPEN, ARN)
+    assert mappings.changes == [(FUNCTION, [ARN], False)]
 
 
 async def test_the_queues_are_in_the_circuit_before_their_mappings_are_disabled(outage, mappings):

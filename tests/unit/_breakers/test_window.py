@@ -40,9 +40,11 @@ def test_failures_of_other_environments_count_with_three_of_its_own(results: str
     assert is_down(results, of_all) is expected
 
 
-@pytest.mark.parametrize(("results", "expected"), [("ff", True), ("f", False), ("fsf", False), ("sf", False)])
+@pytest.mark.parametrize(
+    ("results", "expected"), [("ff", True), ("f", False), ("fsf", False), ("sf", False), ("s" * 20 + "ff", True)]
+)
 def test_two_failures_half_a_minute_apart_are_enough(results: str, expected: bool):
-    """Where there is little traffic, five failures would take too many receives."""
+    """Where there is little traffic, five failures would take too many receives; old successes do not count."""
     assert is_down(results, every=SPAN_SECONDS) is expected
 
 
