@@ -1,4 +1,4 @@
-"""Coverage traces what it counts, and nothing else: not the collection, not pytest, and not the tests that do not count."""
+"""Coverage traces tests that count: not the collection, not pytest, and no other test."""
 
 import importlib
 import sys

@@ -3,10 +3,8 @@
 A restore is simulated by setting the state of the module ``random`` back, as a snapshot does for every copy of it.
 """
 
-import ast
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import anyio
