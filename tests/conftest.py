@@ -22,6 +22,9 @@ settings.register_profile("test", settings.get_profile("deep"), max_examples=25)
 settings.register_profile("inner", settings.get_profile("deep"), max_examples=10)
 settings.load_profile("test")
 share_models()
+TESTS = Path(__file__).parent
+COUNTED = {"unit", "contract", "properties"}
+"""Folders of tests that coverage counts."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,12 +59,13 @@ def pytest_pyfunc_call() -> Generator[None, object, object]:
 
 
 def is_counted(item: pytest.Item) -> bool:
-    """Return whether coverage counts a test: those of a package, and of every backend."""
-    if not {"unit", "contract"} & set(item.path.parts):
-        return False
+    """Return whether coverage counts a test: one of a package, of a backend, or with the mark ``counted``."""
     if any(item.get_closest_marker(name) for name in ("slow", "stack", "uncounted")):
         return False
-    return bool(item.get_closest_marker("counted")) or not is_hypothesis_test(getattr(item, "obj", None))
+    if item.get_closest_marker("counted"):
+        return True
+    is_of_a_package = bool(COUNTED & set(item.path.relative_to(TESTS).parts))
+    return is_of_a_package and not is_hypothesis_test(getattr(item, "obj", None))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

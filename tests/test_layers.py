@@ -48,7 +48,7 @@ def modules() -> Mapping[str, Path]:
 
 
 class Facts(NamedTuple):
-    """What the tests need of a file, which is parsed once."""
+    """The facts about a file, which is parsed once."""
 
     imports: frozenset[str]
     """Every module that it imports, at the top or in a function, and imported names that may be modules."""

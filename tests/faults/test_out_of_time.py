@@ -166,6 +166,7 @@ def test_a_blocked_loop_that_runs_again_is_kept():
     assert loops[0] is loops[1]
 
 
+@pytest.mark.counted
 def test_a_lifespan_that_hangs_causes_redelivery_of_the_whole_batch():
     """An error is raised before a record starts."""
 

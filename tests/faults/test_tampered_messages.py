@@ -13,6 +13,8 @@ from fanfold.errors import SegmentError
 from harness import Bench, started
 from numbers_job import ranges_job
 
+pytestmark = pytest.mark.counted
+
 COUNT = 8
 VALID = {"v": 1, "job": "numbers", "run": "run", "gen": 0, "segment": 3, "hop": 0}
 SOURCE = {"type": "ranges", "start": 3, "stop": 4, "yields": "numbers"}

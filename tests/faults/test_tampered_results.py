@@ -12,6 +12,8 @@ from fanfold._ports.run import Attempt, FailedBatch, Marker
 from harness import Bench, started
 from numbers_job import ranges_job
 
+pytestmark = pytest.mark.counted
+
 Tamper = Callable[[Bench], Awaitable[None]]
 PADDING = "x" * 3_000
 """Makes results so large that they are stored in objects."""

@@ -161,6 +161,7 @@ def test_a_handler_that_exceeds_its_memory_during_import_is_out_of_memory(folder
     assert "during the import" in document["cells"][0]["reason"]
 
 
+@pytest.mark.deep
 def test_less_memory_is_less_cpu(folder: Path):
     """A handler that computes is throttled at 128 MB, if the CPU can be limited."""
     if find_groups().cpu is None:
@@ -237,6 +238,7 @@ def test_a_handler_can_call_a_service_with_the_specified_latency(folder: Path):
     assert document["cells"][0]["record_seconds"]["p50"] >= 0.010
 
 
+@pytest.mark.deep
 def test_the_present_setting_is_taken_from_the_template(folder: Path):
     """The memory, and the handler's concurrency unless the environment sets it; with the predicted saving."""
     template = """
@@ -304,6 +306,7 @@ def test_all_files_are_written_and_an_interrupted_sweep_is_resumed(folder: Path)
     assert {file.name for file in (folder / "out").iterdir()} == {"bench.json", "bench.csv", "bench.png", "bench.html"}
 
 
+@pytest.mark.deep
 def test_a_search_measures_less_and_two_results_are_compared(folder: Path):
     """``--search`` skips cells; ``compare`` reports whether both results recommend the same setting."""
     grid = ["--handler", "app:waits", "--concurrency", "1,2,4,8", "--memory", "512,1769,3008", *SHORT]

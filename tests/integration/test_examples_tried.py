@@ -35,6 +35,7 @@ def test_the_flights_are_counted_by_sqs_and_by_step_functions(tmp_path: Path):
 
 
 # Slow: the README's commands, each in a new process, and sixteen cold starts.
+@pytest.mark.deep
 def test_a_table_is_counted(tmp_path: Path):
     """The run has a thousand items in sixteen segments, spread as the README shows."""
     printed = tried("table_count", tmp_path / "table_count")

@@ -35,7 +35,7 @@ def test_one_command_runs_a_job_on_the_local_aws():
     assert json.loads(done.stdout)["output"] == {"parts": 1, "total": 3}
 
 
-@pytest.mark.parametrize("options", [[], ["--fifo"]])
+@pytest.mark.parametrize("options", [[], pytest.param(["--fifo"], marks=pytest.mark.deep)])
 def test_a_consumer_is_tried_as_its_readme_shows(options: list[str], tmp_path: Path):
     """An order without lines becomes a dead letter, and the command of the README shows the reason."""
     assert fanfold("init", "shop", *options, folder=tmp_path).returncode == 0

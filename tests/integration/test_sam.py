@@ -149,6 +149,7 @@ def settings(stack: LocalStack, outputs: Mapping[str, str]) -> tuple[int, int, i
 
 
 # Slow: two deployments by the SAM CLI, and a cold start for each function.
+@pytest.mark.deep
 async def test_a_job_is_deployed_run_updated_and_deleted(own_stack: LocalStack, built: Path):
     """Of 150 messages, 140 are done; 5 unreadable segments and 5 stray messages are reported with their reasons."""
     without_other_services(built)

@@ -24,7 +24,7 @@ PLACES = ("QUEUE_URL", "FOLD_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE",
 NOWHERE = {f"FANFOLD_{place}": "none" for place in PLACES}
 
 
-@pytest.fixture(scope="module", params=["inline", "distributed"])
+@pytest.fixture(scope="module", params=["inline", pytest.param("distributed", marks=pytest.mark.deep)])
 def machine(request, strict: LocalStack, tmp_path_factory) -> "Machine":
     folder = tmp_path_factory.mktemp(request.param)
     template = over_http(project_folder() / "template.yaml", folder / "template.yaml")

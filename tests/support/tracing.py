@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 is_counted = False
-"""Whether the test that runs is counted."""
+"""True if the test that runs is counted."""
 _tracers: Any = SimpleNamespace(here=None, in_threads=None)
 
 

@@ -140,7 +140,7 @@ app: typer.Typer = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Process SQS batches on AWS Lambda with bounded concurrency, and combine the results of distributed jobs.\n\n"
-    "Exit code: 0 if everything requested succeeded, 2 for a usage error, 1 for any other failure.",
+    "Exit code: 0 if everything requested succeeded, 2 if the input is invalid, 1 for any other failure.",
     epilog="Example:\n  fanfold demo",
 )
 

@@ -94,7 +94,7 @@ def replay_events(
     the replayed messages go to the simulated queue, and its idempotency keys stay in memory; all its other calls are
     real.
 
-    Exit code: 1 if a message was lost or dead-lettered, unless --expect allows it.
+    Exit code: 1 if a message was lost or dead-lettered, unless --expect allows it; 2 if the input is invalid.
     """
     saved = read_events(events, stdin=sys.stdin.buffer)
     specified = {

@@ -17,6 +17,8 @@ from virtual_trials import (
     share_with_other_errors,
 )
 
+pytestmark = pytest.mark.uncounted
+
 
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.name)
 def test_a_service_is_used_well_from_a_cold_start_and_later(trial: Trial):

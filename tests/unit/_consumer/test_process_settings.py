@@ -1,6 +1,7 @@
 """Settings and handlers of ``processes=`` that are refused, and how many processes there are."""
 
 import os
+import pickle
 import sys
 
 import pytest
@@ -87,3 +88,11 @@ def test_auto_is_the_vcpus_that_the_memory_buys(monkeypatch, memory_mb, processe
     assert Processes(process_app.act, fanfold.Settings(processes="auto")).count == processes
     monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "8")
     assert Processes(process_app.act, fanfold.Settings(processes="auto")).count == 1
+
+
+def test_only_settings_that_are_set_and_can_be_pickled_are_sent():
+    """Each process has the others from its import of the module."""
+    from fanfold._consumer.process_start import _pickled
+
+    sent = _pickled({"timeout": 20, "lifespan": lambda: None, "reject_on": None})
+    assert pickle.loads(sent) == {"timeout": 20}  # noqa: S301 - from here

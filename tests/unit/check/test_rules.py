@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from checked import FIFO_DEAD, OPEN, QUEUE, REPORT, SENDS, consumer, environment, outcome, rules, template, unchecked
+from fanfold.check.rules import RULES, table
 
 
 def test_the_template_of_these_tests_passes(check: Any):
@@ -299,3 +300,10 @@ def test_a_finding_on_a_global_setting_points_to_the_globals(check: Any):
         "MemorySize 128 MB for FANFOLD_CONCURRENCY 900: if the process runs out of memory, the whole batch is "
         "redelivered"
     )
+
+
+def test_the_table_of_rules_links_the_page_of_each():
+    """The documentation contains it."""
+    rows = table("rules").splitlines()[2:]
+    assert len(rows) == len(RULES)
+    assert rows[0].startswith("| [FF001](rules/FF001.md) | error | ")
