@@ -231,9 +231,9 @@ def quiet_end(records: int, share: float, seconds: float, maximum: int, tenants:
 def test_the_time_of_quiet_tenants_differs_from_the_simulator_by_less_than_15_percent(
     records: int, share: float, seconds: float, maximum: int, tenants: int
 ):
-    """Or by one batch: the last batch may have one message of a quiet tenant, or none."""
+    """Or by two batches: it depends on chance which of the last ones have a message of a quiet tenant."""
     backlog = Backlog(records, maximum_concurrency=maximum, noisy_share=share)
     estimated = estimate(Rates(10, seconds, 512), backlog, PRICES).quiet_seconds
     simulated = quiet_end(records, share, seconds, maximum, tenants)
     assert estimated is not None
-    assert abs(estimated - simulated) <= max(0.15 * simulated, seconds)
+    assert abs(estimated - simulated) <= max(0.15 * simulated, 2 * seconds)

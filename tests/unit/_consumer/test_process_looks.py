@@ -114,6 +114,13 @@ async def test_records_behind_a_long_one_are_taken_back_and_run_in_frames_of_one
         assert [len(frame.slot.jobs), len(frame.pool._queue), frame.slot.size] == [1, 2, 1]
 
 
+async def test_a_frame_of_large_bodies_has_one_record(clock: Clock, monkeypatch: pytest.MonkeyPatch):
+    """The others wait for the next frame, or for another process."""
+    monkeypatch.setattr(process_pool, "_MOST_BYTES", 1)
+    async with sent(clock, 3) as frame:
+        assert [len(frame.slot.jobs), len(frame.pool._queue)] == [1, 2]
+
+
 async def test_a_record_that_starts_before_it_is_taken_back_stays_in_its_frame(clock: Clock):
     """The process has begun with it at that moment."""
     async with sent(clock, 3) as frame:
