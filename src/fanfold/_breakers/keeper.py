@@ -312,11 +312,16 @@ class Keeper:
         """Store messages that were held; make them visible if the circuit was closed in the meantime."""
         self._counts["held"] += len(held)
         expires_at = self._now() + self._breaker.outage_budget + _RETENTION
+        pages = [*_pages(held)]
         async with self._lock:
             with self._safely():
-                for page in _pages(held):
+                for page in pages:
                     self._adopt(await self._table.add_page(page, expires_at, self.state.circuit))
-                if self._stored.is_closed:
+                if not self._stored.is_closed:
+                    return
+                if self._stored.pages - self._stored.released == len(pages):  # the one who closed it has finished
+                    await self._release_pages()
+                else:
                     await self.releases.messages(held)
 
     async def _release(self) -> None:
@@ -326,11 +331,16 @@ class Keeper:
         """
         if self._stored.is_closed and not (await self.releases.messages(await self._table.held_alone())).are_left:
             await self._table.forget_alone()
-        while may_release(self._stored, self._now(), self.state.owner):
-            last = min(self._stored.released + PAGES, self._stored.pages)
-            if not await self.releases.pages(self._stored.released + 1, last, self._stored):
-                break
-            self._adopt(self._stored._replace(released=last))
+        while may_release(self._stored, self._now(), self.state.owner) and await self._release_pages():
+            pass
+
+    async def _release_pages(self) -> bool:
+        """Make the messages of the next pages visible; return False if some of them are left for a later attempt."""
+        last = min(self._stored.released + PAGES, self._stored.pages)
+        if not await self.releases.pages(self._stored.released + 1, last, self._stored):
+            return False
+        self._adopt(self._stored._replace(released=last))
+        return True
 
     # --- The tick.
 

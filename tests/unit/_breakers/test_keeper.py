@@ -320,6 +320,19 @@ async def test_messages_that_are_held_while_another_one_closes_the_circuit_are_r
     await environment.keeper.hold([outage.held("a")])
     assert outage.settler.visibility_changes == [[("a", 0)]]
     assert not environment.state.is_open
+    assert not (await outage.circuit()).has_held
+    assert await outage.pages() == []
+
+
+async def test_pages_of_others_stay_with_the_one_who_closed_the_circuit(outage):
+    """It is still making their messages visible. Those that were just held are made visible here."""
+    environment = Environment(outage)
+    await environment.open()
+    await outage.table.add_page(NAME, [outage.held("other")], 0)
+    await closed_by_another(outage)
+    await environment.keeper.hold([outage.held("a")])
+    assert outage.settler.visibility_changes == [[("a", 0)]]
+    assert len(await outage.pages()) == 2
 
 
 async def recovered(outage: Outage, pages: int, **settings: Any) -> Environment:
