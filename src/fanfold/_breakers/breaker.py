@@ -69,7 +69,7 @@ class Breaker:
             and at most 1. Two failures at least 30 s apart, with no success in between, are also enough.
         probe: Function without arguments that calls the service, ``def`` or ``async def``: it returns if the service is
             back, and raises if it is not. None to process one message as the probe.
-        probe_every: Seconds between probes, over 0; in a long outage a 24th of its time, up to 300 s.
+        probe_every: Seconds between probes, over 0; in a long outage a thirtieth of its time, up to 300 s.
         outage_budget: Longest outage that messages are meant to survive, in seconds, over 0. The retention of the queue
             must be longer.
         last: What happens to a message on its last receive while the breaker is open: ``"try"`` processes it

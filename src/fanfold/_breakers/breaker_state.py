@@ -23,8 +23,9 @@ POLL_SECONDS: Final = 0.01
 PROBE_POLL_SECONDS: Final = 0.05
 """Interval at which a start asks whether a probe of this execution environment has ended."""
 UNLIMITED: Final = sys.maxsize
-_WORKERS_AFTER_ONE_FAILURE: Final = 2
-"""Records in flight after the first failure; after more of them, one at a time shows whether the service is down."""
+_WORKERS_AFTER_FAILURES: Final = {1: 2, 2: 1}
+_MOST_FAILING: Final = 4
+"""Records in flight in a new execution environment after failures, so that it decides after three of them, soon."""
 _REREAD_SECONDS: Final = 5.0
 """Least time between two reads of a circuit that is closed."""
 _WIDEST: Final = 1_024
@@ -197,8 +198,8 @@ class BreakerState:
         """
         before = self.workers
         if not self._grows_after_success and failed is not None:
-            is_first = self._window.bits.bit_count() == 1
-            self.workers = UNLIMITED if not failed else _WORKERS_AFTER_ONE_FAILURE if is_first else 1
+            failures = self._window.bits.bit_count()
+            self.workers = _WORKERS_AFTER_FAILURES.get(failures, _MOST_FAILING) if failed else UNLIMITED
         elif failed is False or (failed is None and not self._grows_after_success):
             self._ended_in_step += 1
             if self._ended_in_step >= self.workers:

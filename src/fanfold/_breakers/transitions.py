@@ -8,7 +8,7 @@ from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, Circuit
 
 MOST_PROBE_SECONDS: Final = 300.0
 """Longest interval of probes, unless a longer one is set."""
-_AGE_SHARE: Final = 1 / 24
+_AGE_SHARE: Final = 1 / 30
 """Interval of probes, as a share of the outage so far: the longer it lasts, the later its end may be noticed."""
 _SAME_OUTAGE_PROBES: Final = 4
 """Intervals of probes after which a circuit that opens again has a new outage."""
@@ -17,7 +17,7 @@ RELEASE_SECONDS: Final = 20.0
 
 
 def probe_interval(age: float, probe_every: float) -> float:
-    """Return the seconds until the next probe: at least ``probe_every``; a 24th of the outage, up to 300 s."""
+    """Return the seconds until the next probe: at least ``probe_every``; a thirtieth of the outage, up to 300 s."""
     return max(probe_every, min(_AGE_SHARE * age, MOST_PROBE_SECONDS))
 
 

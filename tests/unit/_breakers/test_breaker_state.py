@@ -123,12 +123,12 @@ def test_a_new_execution_environment_starts_few_records_until_the_first_success(
 
 
 def test_failures_in_a_new_execution_environment_decide_soon(outage):
-    """Two records after the first failure, and one at a time after the second."""
+    """Two records after the first failure, one after the second, and no more than four while it goes on."""
     state, limits = known(outage), list[int]()
     for _ in range(4):
         end(state, outage, FAILED)
         limits.append(state.workers)
-    assert limits == [2, 1, 1, 1]
+    assert limits == [2, 1, 4, 4]
 
 
 def test_many_records_that_end_with_other_errors_lift_the_limit(outage):
