@@ -320,7 +320,8 @@ class Keeper:
                 if not self._stored.is_closed:
                     return
                 if self._stored.pages - self._stored.released == len(pages):  # the one who closed it has finished
-                    await self._release_pages()
+                    while self._stored.has_held and await self._release_pages():
+                        pass
                 else:
                     await self.releases.messages(held)
 

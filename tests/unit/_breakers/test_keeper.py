@@ -324,6 +324,16 @@ async def test_messages_that_are_held_while_another_one_closes_the_circuit_are_r
     assert await outage.pages() == []
 
 
+async def test_all_messages_of_a_large_batch_are_released_if_another_one_has_closed_the_circuit(outage):
+    """A batch of 10,000 has more pages than are released together."""
+    environment = Environment(outage)
+    await environment.open()
+    await closed_by_another(outage)
+    await environment.keeper.hold([outage.held(str(number)) for number in range(20 * PAGE_HANDLES)])
+    assert sum(map(len, outage.settler.visibility_changes)) == 20 * PAGE_HANDLES
+    assert not (await outage.circuit()).has_held
+
+
 async def test_pages_of_others_stay_with_the_one_who_closed_the_circuit(outage):
     """It is still making their messages visible. Those that were just held are made visible here."""
     environment = Environment(outage)
