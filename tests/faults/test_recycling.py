@@ -190,15 +190,16 @@ HOLDS_THE_LOCK = """
     KIND handler(text: str) -> None:
         re.match("(a|a)*b", text)  # one more letter takes twice as long
 
-    def seconds(letters: int) -> float:
+    def seconds(call) -> float:
         start = time.perf_counter()
-        re.match("(a|a)*b", letters * "a")
+        call()
         return time.perf_counter() - start
 
-    shortest = min(seconds(14) for _ in range(9))
-    letters = 14 + math.ceil(math.log2(3 / shortest))  # three seconds on this machine
+    shortest = min(seconds(lambda: re.match("(a|a)*b", 14 * "a")) for _ in range(9))
+    letters = 14 + math.ceil(math.log2(2 / shortest))  # two seconds on this machine
     handler(make_event("a"), make_context(60))  # a cold start on a busy machine may take longer than the next batch
-    print(len(handler(make_event("a" * letters), make_context(1.5))["batchItemFailures"]))
+    while seconds(lambda: handler(make_event("a" * letters), make_context(1.5))) < 1.5:
+        letters += 1  # this core has become faster
 """
 
 
@@ -208,7 +209,7 @@ def test_the_stacks_are_dumped_if_every_thread_is_blocked(kind: str):
     child = python(HOLDS_THE_LOCK.replace("KIND", kind))
     assert "Thread 0x" in child.stderr  # after a line that names the line that blocks the event loop, if it was seen
     assert 'File "<string>", line 8 in handler' in child.stderr
-    assert child.stdout in {"0\n", "1\n"}
+    assert child.returncode == 0, child.stderr
 
 
 def test_no_stacks_are_dumped_if_the_response_is_in_time(capfd: pytest.CaptureFixture):
