@@ -8,6 +8,7 @@ A row that a file cannot represent is an error of the segment that returned it, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = ["File", "count", "groups", "to_csv", "to_excel", "to_json_lines", "to
 Fold: TypeAlias = Callable[[Iterable[Any]], Any]
 """A fold: takes the results and returns the output."""
 _EXCEL_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_SHEET = re.compile(r"[^][:*?/\\]{1,31}")
+"""The name of a sheet (Excel specifications and limits)."""
 
 
 def total(*, decimals: bool = False) -> Fold:
@@ -135,6 +138,10 @@ def to_excel(
         split: Whether more than 1,048,575 rows continue in a second sheet; otherwise they are an error.
     """
     names, kinds = _names(columns), check_types(types)
+    if not isinstance(sheet, str) or not _SHEET.fullmatch(sheet):
+        raise ConfigurationError(f"sheet must be a name of 1 to 31 characters without []:*?/\\, not {sheet!r}")
+    if not isinstance(split, bool):
+        raise ConfigurationError(f"split must be True or False, not {split!r}")
 
     def write(path: Path, results: Iterable[Any]) -> int:
         from fanfold._folds.excel_files import write_excel  # imported here to keep cold starts short

@@ -152,8 +152,8 @@ def test_rows_as_an_excel_sheet():
         (None, None, None, None, None, False),
     ]
     assert sheets(content(folds.to_excel(columns=["a"]), []))["rows"] == [("a",)]
-    with pytest.raises(ConfigurationError, match=r"sheet 'a/b'"):
-        folds.to_excel(sheet="a/b")([{"a": 1}])
+    with pytest.raises(ConfigurationError, match=r"sheet \"'a'\""):
+        folds.to_excel(sheet="'a'")([{"a": 1}])
 
 
 def test_more_rows_than_a_sheet_holds_continue_in_another_or_are_refused(monkeypatch):
@@ -368,11 +368,19 @@ def test_a_value_that_reaches_the_fold_nevertheless_is_refused_with_its_place(fo
     [
         (folds.to_excel, {"types": {"a": "money"}}, "types: 'a' must be one of string, .*, timestamp, not 'money'"),
         (
+            folds.to_excel,
+            {"types": {"a": ["date"]}},
+            "types: 'a' must be one of string, .*, timestamp, not \\['date'\\]",
+        ),
+        (
             folds.to_parquet,
             {"types": ["a"]},
             r"types must be a dict, such as \{'price': 'decimal'\}, or None, not \['a'\]",
         ),
         (folds.to_parquet, {"types": {1: "date"}}, "types must be a dict"),
+        (folds.to_excel, {"sheet": "a/b"}, "sheet must be a name of 1 to 31 characters without .*, not 'a/b'"),
+        (folds.to_excel, {"sheet": ["a"]}, "sheet must be a name"),
+        (folds.to_excel, {"split": 2}, "split must be True or False, not 2"),
         (folds.to_csv, {"escape_formulas": 1}, "escape_formulas must be True or False, not 1"),
     ],
 )

@@ -41,8 +41,15 @@ class Retry(Exception):  # noqa: N818 - an instruction to the consumer, not an e
 def _check_time(reason: object, after: Any) -> None:
     if isinstance(reason, int | float):
         raise ValueError(f"Retry({reason}) sets no delay: use Retry(after={reason})")  # noqa: TRY004 - as for any time
-    if after is not None and (isinstance(after, str) or not after >= 0):  # also refuses NaN
+    if after is not None and not _is_time(after):
         raise ValueError(f"after must be a number of seconds of at least 0, not {after!r}")
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return not isinstance(value, str) and bool(value >= 0)  # not for NaN
+    except TypeError:
+        return False
 
 
 class Reject(Exception):  # noqa: N818 - an instruction to the consumer, not an error

@@ -112,9 +112,9 @@ class Runtime(Generic[S]):
                 "a handler calls the consumer that is running it, which would wait for itself: "
                 "call the handler function instead, or send a message to the queue"
             )
+        # Before the other thread can get the interpreter lock, and keep it.
         dump = DumpBefore(deadline)
-        if not loop.value:
-            dump.arm()
+        dump.arm()
         try:
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
             state = loop.wait_for_state(deadline)
@@ -124,7 +124,6 @@ class Runtime(Generic[S]):
                     loop.start(call, lambda: create(state))
                 else:
                     loop.start_here(call, create(state))
-                dump.arm()  # while the other thread wakes up: before it gets the interpreter lock
                 if not on_loop and not call.wait(supervise_after):
                     loop.supervise(call)
                 loop.wait(call, deadline, "the event loop did not respond in time")

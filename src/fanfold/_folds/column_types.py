@@ -27,7 +27,7 @@ def check_types(types: Mapping[str, str] | None) -> Mapping[str, str]:
     if not isinstance(types, Mapping | None) or not all(isinstance(name, str) for name in types or ()):
         raise ConfigurationError(f"types must be a dict, such as {{'price': 'decimal'}}, or None, not {types!r}")
     for name, kind in (types or {}).items():
-        if kind not in _PARSERS:
+        if not isinstance(kind, str) or kind not in _PARSERS:
             raise ConfigurationError(f"types: {name!r} must be one of {', '.join(_PARSERS)}, not {kind!r}")
     return dict(types or {})
 

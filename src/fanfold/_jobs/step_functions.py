@@ -99,7 +99,7 @@ def _plan_request(event: Any) -> tuple[str, dict[str, Any], bool]:
     request = event if isinstance(event, Mapping) else {}
     execution_input = request.get("input") or {}
     if (
-        request.get("items") not in {"payload", "s3"}
+        request.get("items") not in ("payload", "s3")
         or "run" not in request
         or not isinstance(execution_input, Mapping)
     ):

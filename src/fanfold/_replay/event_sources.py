@@ -45,7 +45,7 @@ def service_of_records(event: Mapping[str, Any]) -> str | None:
     source = first.get("eventSource", first.get("EventSource"))
     if source is None and "cf" in first:
         return "CloudFront"
-    return None if source in {None, SQS} else str(source)
+    return None if source is None or source == SQS else str(source)
 
 
 def service_name(source: str) -> str:

@@ -32,7 +32,7 @@ def check_compression(source: str, value: object) -> str | None:
     Raises:
         ConfigurationError: If it is not ``gzip``, ``bzip2``, ``zstd``, ``none``, or None.
     """
-    if value is not None and value not in {*COMPRESSIONS.values(), "none"}:
+    if value is not None and value not in (*COMPRESSIONS.values(), "none"):
         raise ConfigurationError(
             f"{source}: compression must be 'gzip', 'bzip2', 'zstd', 'none', or None, not {value!r}"
         )

@@ -66,7 +66,7 @@ class LineSettings:
 
     def __post_init__(self) -> None:
         _check(
-            self.format in {None, *FORMATS.values()}, f"format must be 'csv', 'jsonl', or 'text', not {self.format!r}"
+            self.format in (None, *FORMATS.values()), f"format must be 'csv', 'jsonl', or 'text', not {self.format!r}"
         )
         for name, letter in (("delimiter", self.delimiter), ("quotechar", self.quotechar)):
             is_letter = isinstance(letter, str) and len(letter) == 1 and letter not in "\r\n"

@@ -157,6 +157,24 @@ def test_the_alarm_signal_is_free_again_after_the_block():
 
 
 @pytest.mark.linux
+@pytest.mark.parametrize("kind", ["async def", "def"])
+def test_the_dump_is_due_before_a_handler_starts(kind: str):
+    """The first line of a handler can take the interpreter lock and keep it."""
+    program = f"""
+        import fanfold
+        from fanfold.testing import make_context, make_event
+
+        @fanfold.consumer
+        {kind} handler(body):
+            print(signal.getitimer(signal.ITIMER_REAL)[0] > 0)
+
+        for _ in range(2):
+            handler(make_event(1), make_context(60))
+    """
+    assert dumps_of(program) == ("True\nTrue\n", 0)
+
+
+@pytest.mark.linux
 def test_a_block_that_takes_too_long_is_dumped():
     """The dump names each thread."""
     assert dumps_of("with DumpBefore(Deadline.after(0.1)): rings(0.4)") == ("", 1)

@@ -2,6 +2,9 @@
 
 import asyncio
 import concurrent.futures
+import math
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -110,6 +113,13 @@ def test_a_time_passed_as_the_reason_or_as_text_is_refused(make):
     """A delay that is silently ignored would make SQS redeliver the message immediately."""
     with pytest.raises(ValueError, match="after"):
         make()
+
+
+@pytest.mark.parametrize("after", [[30], {"seconds": 30}, timedelta(seconds=30), -1, math.nan])
+def test_what_is_no_time_is_refused_by_name(after: Any):
+    """The error in the log states what the handler passed."""
+    with pytest.raises(ValueError, match="after must be a number of seconds of at least 0, not "):
+        Retry(after=after)
 
 
 def test_reject_means_rejected_with_its_reason():

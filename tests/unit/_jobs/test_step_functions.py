@@ -89,7 +89,15 @@ def test_the_error_of_a_plan_that_is_too_large_for_a_state_suggests_a_fix():
 
 
 @pytest.mark.parametrize(
-    "event", [None, {}, {"run": "r", "items": "both"}, {"run": "r", "items": "s3", "input": 3}, {"items": "s3"}]
+    "event",
+    [
+        None,
+        {},
+        {"run": "r", "items": "both"},
+        {"run": "r", "items": ["s3"]},
+        {"run": "r", "items": "s3", "input": 3},
+        {"items": "s3"},
+    ],
 )
 def test_an_invalid_event_of_the_plan_handler_is_one_clear_error(event):
     """No run is planned."""

@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanfold._replay.events import read_events
@@ -114,6 +114,8 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.sa
 
 
 @given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4)))
+@example({"Records": [{"eventSource": []}]})
+@example({"Records": [{"EventSource": {}}]})
 def test_any_json_becomes_records_or_an_error(value):
     """Each record has the text of a body and an id."""
     try:

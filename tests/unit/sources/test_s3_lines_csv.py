@@ -261,6 +261,8 @@ async def test_malformed_lines_of_text_and_json_are_collected():
         ({"header": False}, r"header=False requires columns=\[…\]"),
         ({"quoted_newlines": "yes"}, "quoted_newlines must be True, False, or None, not 'yes'"),
         ({"compression": "zip"}, "compression must be 'gzip', 'bzip2', 'zstd', 'none', or None, not 'zip'"),
+        ({"compression": ["gzip"]}, "compression must be 'gzip', 'bzip2', 'zstd', 'none', or None, not \\['gzip'\\]"),
+        ({"format": ["csv"]}, "format must be 'csv', 'jsonl', or 'text', not \\['csv'\\]"),
         ({"encoding": "utf-9"}, "encoding must be an encoding of text that Python knows"),
         ({"format": "text", "delimiter": ";"}, "delimiter= is for CSV, not for format 'text'"),
         ({"format": "jsonl", "columns": ["a"]}, "columns= is for CSV, not for format 'jsonl'"),
