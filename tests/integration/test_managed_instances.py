@@ -223,7 +223,7 @@ def test_many_blocked_event_loops_leave_every_process_responding(tmp_path: Path)
     with managed(tmp_path, BLOCKS, 2) as environment:
         before = wait_for_processes(environment, 2)
         for _ in range(8):  # at least four of them in one process
-            response = environment.invoke({"blocks": True}, seconds=1)
+            response = environment.invoke({"blocks": True}, seconds=2)
             assert response.failed_ids == ["message-0"]
             assert response.seconds_left > 0
         for _ in range(6):

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from fanfold._base import aws_limits
 from fanfold._base.log import logger
 from fanfold._breakers.breaker import Breaker
 from fanfold._breakers.transitions import may_probe, opened
@@ -27,7 +28,11 @@ _WORKERS_AFTER_FAILURES: Final = {1: 2, 2: 1}
 _MOST_FAILING: Final = 4
 """Records in flight in a new execution environment after failures, so that it decides after three of them, soon."""
 _REREAD_SECONDS: Final = 5.0
-"""Least time between two reads of a circuit that is closed."""
+"""Least time between two reads of a circuit that is closed, for messages that were received before."""
+_AFTER_OUTAGE_SECONDS: Final = aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS
+"""Time after an outage in which a batch that began in it may still store messages; it is as long as an invocation."""
+_AFTER_OUTAGE_REREAD_SECONDS: Final = 30.0
+"""Least time between two reads in this time, for any batch."""
 _WIDEST: Final = 1_024
 """Records in flight from which nothing limits the starts any more."""
 
@@ -112,8 +117,14 @@ class BreakerState:
 
     def batch_starts(self) -> None:
         """Have the circuit read, unless it is known to be closed."""
-        if not self._is_read or self.is_open or self.circuit.has_held:
+        if not self._is_read or self.is_open or self.circuit.has_held or self._may_have_held():
             self._read()
+
+    def _may_have_held(self) -> bool:
+        """Return whether another environment may have stored messages since the circuit was read, and be gone."""
+        now = self.breaker.clock()
+        is_recent = 0 < self.circuit.closed_at and now - self.circuit.closed_at <= _AFTER_OUTAGE_SECONDS
+        return is_recent and now >= self._read_at + _AFTER_OUTAGE_REREAD_SECONDS
 
     def now(self) -> float:
         """Return the current time, on the clock of ``ended``."""

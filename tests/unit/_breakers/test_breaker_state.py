@@ -80,6 +80,19 @@ def test_each_batch_reads_a_circuit_that_is_open_or_has_messages_to_make_visible
     assert state.take_work().reads
 
 
+def test_after_an_outage_the_circuit_is_read_again_now_and_then(outage):
+    """A batch that began in the outage may store messages until it ends, in an environment that is then gone."""
+    state = known(outage, closed(opened_now(outage), outage.clock()))
+    reads = []
+    for _ in range(200):
+        outage.clock.advance(10)
+        state.batch_starts()
+        reads.append(state.take_work().reads)
+        if reads[-1]:
+            state.has_read()
+    assert sum(reads) == sum(reads[:180]) == 60
+
+
 def test_a_redelivered_message_has_the_circuit_read_after_five_seconds(outage):
     """It may have been invisible, and be the probe; a closed circuit is read no more often."""
     state = known(outage)

@@ -222,7 +222,7 @@ async def test_the_threads_of_a_session_end_with_it():
     """Also one that still ran a record when the session ended, once its handler returns."""
     release, before = threading.Event(), set(threading.enumerate())
 
-    @fanfold.consumer(timeout=0.05)
+    @fanfold.consumer(timeout=0.2)
     def handler(number) -> None:
         release.wait(30)
 
@@ -359,7 +359,7 @@ async def test_threads_that_ask_for_the_limits_concurrently_share_them():
 async def test_a_timeout_that_falls_into_the_clean_up_of_a_handler_ends_it_afterwards():
     """The handler was cancelled by an ``asyncio.timeout`` in its code, and then goes on."""
 
-    @fanfold.consumer(timeout=0.05)
+    @fanfold.consumer(timeout=0.2)
     async def handler(number) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.01):

@@ -70,6 +70,6 @@ def test_more_threads_start_if_a_timeout_raises_the_limit():
 
     limit = ScriptedLimit(1, *[4] * 10)
     events = make_event(*range(4))
-    result = asyncio.run(run(events, limit, unused, on_thread=handler, timeout=0.05))
+    result = asyncio.run(run(events, limit, unused, on_thread=handler, timeout=0.2))
     release.set()
     assert [type(outcome) for outcome in result.outcomes] == [Failed, Done, Done, Done]

@@ -154,7 +154,7 @@ def test_the_limit_of_a_tenant_is_used_while_it_has_records():
 def test_a_record_that_times_out_frees_the_place_of_its_tenant():
     """The next record of the tenant runs."""
 
-    @fanfold.consumer(concurrency=2, tenant_concurrency=1, timeout=0.05)
+    @fanfold.consumer(concurrency=2, tenant_concurrency=1, timeout=0.2)
     async def handler(body: dict[str, Any]) -> None:
         if body["n"] == 0:
             await asyncio.sleep(30)

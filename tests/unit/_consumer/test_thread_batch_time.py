@@ -26,7 +26,7 @@ def test_a_record_that_takes_too_long_fails_and_the_others_do_not_wait_for_it():
     """Its thread is abandoned until the handler returns."""
     release = threading.Event()
 
-    @fanfold.consumer(concurrency=2, timeout=0.05)
+    @fanfold.consumer(concurrency=2, timeout=0.2)
     def handler(number) -> None:
         if number == 0:
             release.wait(300)
@@ -34,7 +34,7 @@ def test_a_record_that_takes_too_long_fails_and_the_others_do_not_wait_for_it():
     try:
         result = handler.invoke(make_event(*range(20)), make_context(300))
         assert kinds(result) == [Failed] + [Done] * 19
-        assert str(result.outcomes[0].error) == "the handler took longer than 0.05 s"
+        assert str(result.outcomes[0].error) == "the handler took longer than 0.2 s"
         assert handler.stats.abandoned_handlers == 1
     finally:
         release.set()
@@ -68,7 +68,7 @@ def test_if_every_thread_is_occupied_by_timeouts_the_others_are_not_started():
     """The response does not wait for the threads, nor for the deadline."""
     release = threading.Event()
 
-    @fanfold.consumer(concurrency=2, timeout=0.05)
+    @fanfold.consumer(concurrency=2, timeout=0.2)
     def handler(number) -> None:
         release.wait(300)
 
@@ -84,7 +84,7 @@ def test_if_every_thread_is_occupied_by_timeouts_the_others_are_not_started():
 def test_a_timeout_counts_what_an_awaitable_takes():
     """The time of the thread and of the coroutine together."""
 
-    @fanfold.consumer(concurrency=2, timeout=0.05)
+    @fanfold.consumer(concurrency=2, timeout=0.2)
     def handler(number) -> Any:
         return asyncio.sleep(300 if number == 1 else 0)
 
@@ -290,7 +290,7 @@ def test_a_coroutine_that_is_returned_after_the_timeout_never_runs():
     async def late() -> None:
         ran.append(True)
 
-    @fanfold.consumer(concurrency=1, timeout=0.05)
+    @fanfold.consumer(concurrency=1, timeout=0.2)
     def handler(number) -> Any:
         release.wait(300)
         return late()
@@ -307,7 +307,7 @@ def test_an_awaitable_that_ignores_its_timeout_is_cancelled_only_once():
     """At the deadline, it is abandoned."""
     release = asyncio.Event()
 
-    @fanfold.consumer(timeout=0.05, deadline_margin=0.4)
+    @fanfold.consumer(timeout=0.2, deadline_margin=0.4)
     def handler(number) -> Any:
         return swallow_until(release)
 
@@ -329,7 +329,7 @@ def test_no_record_starts_while_the_end_of_a_batch_sets_delays():
                 await asyncio.sleep(0.001)
             return await super().change_visibility(changes)
 
-    @fanfold.consumer(concurrency=1, timeout=0.05, backoff=STEADY, settler=Slow())
+    @fanfold.consumer(concurrency=1, timeout=0.2, backoff=STEADY, settler=Slow())
     def handler(number) -> None:
         started.append(number)
         returns.wait(30)

@@ -97,7 +97,7 @@ async def test_a_timeout_of_a_def_handler_fails_only_its_record():
     """Its thread continues until the handler returns."""
     release = threading.Event()
 
-    @fanfold.consumer(concurrency=2, timeout=0.05)
+    @fanfold.consumer(concurrency=2, timeout=0.2)
     def handler(number) -> None:
         if number == 0:
             release.wait()
@@ -112,7 +112,7 @@ async def test_records_do_not_start_once_every_thread_is_occupied_by_a_timeout()
     """The number of threads never exceeds the concurrency; the reason states the cause."""
     release = threading.Event()
 
-    @fanfold.consumer(concurrency=1, timeout=0.05)
+    @fanfold.consumer(concurrency=1, timeout=0.2)
     def handler(number) -> None:
         release.wait()
 
@@ -128,5 +128,5 @@ async def test_a_timeout_of_a_coroutine_of_a_def_handler_does_not_occupy_a_threa
     async def wait() -> None:
         await asyncio.Event().wait()
 
-    handler = fanfold.consumer(concurrency=1, timeout=0.05)(lambda number: wait() if number == 0 else None)
+    handler = fanfold.consumer(concurrency=1, timeout=0.2)(lambda number: wait() if number == 0 else None)
     assert kinds(await handler.process(make_event(0, 1))) == [Failed, Done]

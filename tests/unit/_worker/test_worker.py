@@ -376,7 +376,7 @@ async def test_threads_that_time_out_for_ever_end_the_worker():
     """They hold every slot, so nothing can start any more."""
     release = threading.Event()
 
-    @fanfold.consumer(concurrency=1, timeout=0.05)
+    @fanfold.consumer(concurrency=1, timeout=0.2)
     def handler(body: str) -> None:
         release.wait(30)
 
