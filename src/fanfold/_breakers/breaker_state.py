@@ -24,9 +24,10 @@ POLL_SECONDS: Final = 0.01
 PROBE_POLL_SECONDS: Final = 0.05
 """Interval at which a start asks whether a probe of this execution environment has ended."""
 UNLIMITED: Final = sys.maxsize
-_WORKERS_AFTER_FAILURES: Final = {1: 2, 2: 1}
 _MOST_FAILING: Final = 4
 """Records in flight in a new execution environment after failures, so that it decides after three of them, soon."""
+_SLOW_SECONDS: Final = 1.0
+"""Time of a call from which the next two run concurrently: one after the other, the decision would take too long."""
 _REREAD_SECONDS: Final = 5.0
 """Least time between two reads of a circuit that is closed, for messages that were received before."""
 _AFTER_OUTAGE_SECONDS: Final = aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS
@@ -123,7 +124,7 @@ class BreakerState:
     def _may_have_held(self) -> bool:
         """Return whether another environment may have stored messages since the circuit was read, and be gone."""
         now = self.breaker.clock()
-        is_recent = 0 < self.circuit.closed_at and now - self.circuit.closed_at <= _AFTER_OUTAGE_SECONDS
+        is_recent = self.circuit.closed_at > 0 and now - self.circuit.closed_at <= _AFTER_OUTAGE_SECONDS
         return is_recent and now >= self._read_at + _AFTER_OUTAGE_REREAD_SECONDS
 
     def now(self) -> float:
@@ -176,7 +177,7 @@ class BreakerState:
                 self._failed(now)
             elif failed is not None:
                 self._window.succeeded()
-            changes = self.workers != UNLIMITED and self._grow(failed)
+            changes = self.workers != UNLIMITED and self._grow(failed, now - started_at)
             self._note_quiet()
         if failed:
             self.wakes()
@@ -202,15 +203,20 @@ class BreakerState:
             self._work = self._work._replace(is_back=not failed)
             self.wakes()
 
-    def _grow(self, failed: bool | None) -> bool:
+    def _grow(self, failed: bool | None, seconds: float) -> bool:
         """Allow twice as many records in flight after as many have ended; return whether that changes the limit.
 
         In a new execution environment, this goes on until the first success; after an outage, only successes count.
+
+        Args:
+            failed: As for ``ended``.
+            seconds: Time that the record took.
         """
         before = self.workers
         if not self._grows_after_success and failed is not None:
             failures = self._window.bits.bit_count()
-            self.workers = _WORKERS_AFTER_FAILURES.get(failures, _MOST_FAILING) if failed else UNLIMITED
+            first = 2 if seconds >= _SLOW_SECONDS else 1
+            self.workers = {1: first, 2: 1}.get(failures, _MOST_FAILING) if failed else UNLIMITED
         elif failed is False or (failed is None and not self._grows_after_success):
             self._ended_in_step += 1
             if self._ended_in_step >= self.workers:

@@ -308,21 +308,38 @@ class Keeper:
     def _given_back(self, circuit: Circuit) -> Circuit | None:
         return given_back(circuit) if circuit.owner == self.state.owner and not circuit.is_closed else None
 
-    async def hold(self, held: Sequence[Held]) -> None:
-        """Store messages that were held; make them visible if the circuit was closed in the meantime."""
+    async def store(self, held: Sequence[Held]) -> int:
+        """Store messages that are about to be held: the environment that closes the circuit makes them visible.
+
+        Returns:
+            The number of their last page; 0 if they could not be stored.
+        """
         self._counts["held"] += len(held)
-        expires_at = self._now() + self._breaker.outage_budget + _RETENTION
-        pages = [*_pages(held)]
+        expires_at, last_page = self._now() + self._breaker.outage_budget + _RETENTION, 0
         async with self._lock:
             with self._safely():
-                for page in pages:
+                for page in _pages(held):
                     self._adopt(await self._table.add_page(page, expires_at, self.state.circuit))
+                last_page = self._stored.pages
+        return last_page
+
+    async def release_if_closed(self, held: Sequence[Held], last_page: int) -> None:
+        """Make messages visible that have just been held, if the circuit was closed since they were stored.
+
+        Args:
+            held: The messages.
+            last_page: The number of their last page, as ``store`` returned it.
+        """
+        async with self._lock:
+            with self._safely():
+                self._adopt(await self._table.read(self.state.circuit))
                 if not self._stored.is_closed:
                     return
-                if self._stored.pages - self._stored.released == len(pages):  # the one who closed it has finished
+                first = last_page - len([*_pages(held)])
+                if (self._stored.released, self._stored.pages) == (first, last_page):  # the closer has finished
                     while self._stored.has_held and await self._release_pages():
                         pass
-                else:
+                else:  # the closer is at it, or has released them before they were held
                     await self.releases.messages(held)
 
     async def _release(self) -> None:

@@ -156,7 +156,7 @@ class Breakers:
         return admission
 
     def log_not_stored(self) -> None:
-        """Log that messages were held, or should have been, without a record in the table."""
+        """Log that messages are held without a record in the table."""
         names = ", ".join(repr(keeper.state.breaker.name) for keeper in self.keepers)
         logger.warning(
             "breaker %s: not all held messages could be stored in time; they become visible at the end of their "

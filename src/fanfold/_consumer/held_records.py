@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
@@ -144,14 +145,16 @@ class HeldRecords:
         held = self._held(outcomes, is_refused=is_refused)
         outcomes.are_held_back = len(held) == len(self._records)
         self._copy(outcomes, held)
-        messages = self._hold(outcomes, held)
+        seconds, messages = self._to_hold(held)
+        pages = await self._store(messages, moment)
+        for position in seconds:
+            outcomes.settle().change_visibility(self._records[position], seconds[position])
+        if outcomes.settling is not None:
+            await outcomes.settling.finish(self._deadline.until(moment))
         within = self._deadline.until(moment)
-        settling = [] if outcomes.settling is None else [outcomes.settling.finish(within)]
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await asyncio.gather(_store(outcomes, messages), *settling)
-        except TimeoutError:
-            self._breakers.log_not_stored()
+                await asyncio.gather(*(keeper.release_if_closed(messages[keeper], pages[keeper]) for keeper in pages))
         await asyncio.gather(*(keeper.release(self._deadline.until(moment)) for keeper in keepers))
 
     def _held(self, outcomes: BatchOutcomes, *, is_refused: bool) -> dict[int, Keeper]:
@@ -234,7 +237,9 @@ class HeldRecords:
                 seconds[group] = hold_seconds(left, rest, random_share(), has_tick=keeper.has_tick)
         return {position: seconds[group] for position, group in groups.items()}
 
-    def _hold(self, outcomes: BatchOutcomes, held: dict[int, Keeper]) -> dict[Keeper, list[Held]]:
+    def _to_hold(self, held: dict[int, Keeper]) -> tuple[dict[int, int], dict[Keeper, list[Held]]]:
+        """Return how long each message is held, in seconds by position, and the messages of each breaker."""
+        whole: dict[int, int] = {}
         by_keeper: dict[Keeper, list[Held]] = {}
         for keeper in self._breakers.keepers:
             positions = sorted(position for position, owner in held.items() if owner is keeper)
@@ -243,18 +248,29 @@ class HeldRecords:
             now = keeper.state.breaker.clock()
             messages = by_keeper[keeper] = []
             for position, seconds in self._hold_seconds(keeper, positions).items():
-                record = self._records[position]
+                record, whole[position] = self._records[position], math.ceil(seconds)
                 left = receives_left(record, self._breakers.max_receives)
-                outcomes.settle().change_visibility(record, math.ceil(seconds))
-                messages.append(Held(record.queue_arn, record.receipt_handle, now + math.ceil(seconds), left))
-        return by_keeper
+                messages.append(Held(record.queue_arn, record.receipt_handle, now + whole[position], left))
+        return whole, by_keeper
 
+    async def _store(self, messages: dict[Keeper, list[Held]], moment: float) -> dict[Keeper, int]:
+        """Store messages before they are held: they are released even if this environment is ended in between.
 
-async def _store(outcomes: BatchOutcomes, held: dict[Keeper, list[Held]]) -> None:
-    """Store messages once they are held: they must not be released before, or nobody would release them after that."""
-    if held:
-        await outcomes.settle().wait_for_changes()
-        await asyncio.gather(*(keeper.hold(messages) for keeper, messages in held.items()))
+        Returns:
+            The number of the last page of each breaker; 0 if its messages could not be stored.
+        """
+        left = self._deadline.until(moment)
+        pages = dict.fromkeys(messages, 0)
+
+        async def store(keeper: Keeper) -> None:
+            pages[keeper] = await keeper.store(messages[keeper])
+
+        try:
+            async with asyncio.timeout(None if left is None else left * _KEEPER_SHARE):
+                await asyncio.gather(*map(store, messages))
+        except TimeoutError:
+            self._breakers.log_not_stored()
+        return pages
 
 
 def _are_redelivered(records: Sequence[Record]) -> bool:

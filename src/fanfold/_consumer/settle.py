@@ -299,11 +299,6 @@ class Settling:
         for sender in self._senders:
             sender.stop()
 
-    async def wait_for_changes(self) -> None:
-        """Wait until the visibility timeouts that were added are set, or given up."""
-        if self._changes.task is not None:
-            await asyncio.wait({self._changes.task})
-
     async def wait_for_dead_letters(self, within_seconds: float | None) -> None:
         """Wait until the dead-letter queue has accepted or refused what was added, no longer than this."""
         if self.has_dead_letter_queue and self._rejects.task is not None:

@@ -146,7 +146,7 @@ def test_an_error_counts_for_the_breaker_that_it_matches(outage):
     limit = BreakerLimit(states, None, 50)
     limit.ended(outage.clock(), outage.clock(), DownError(), 1)
     assert [state.take_work().failures for state in states] == [1, 0]
-    assert [state.workers for state in states] == [2, 2]
+    assert [state.workers for state in states] == [1, 2]
 
 
 def test_another_error_counts_for_none(outage):

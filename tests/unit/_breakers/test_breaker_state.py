@@ -135,13 +135,15 @@ def test_a_new_execution_environment_starts_few_records_until_the_first_success(
     assert state.workers == UNLIMITED
 
 
-def test_failures_in_a_new_execution_environment_decide_soon(outage):
-    """Two records after the first failure, one after the second, and no more than four while it goes on."""
+@pytest.mark.parametrize(("seconds", "expected"), [(0.9, [1, 1, 4, 4]), (1.0, [2, 1, 4, 4])])
+def test_failures_in_a_new_execution_environment_decide_soon(outage, seconds: float, expected: list[int]):
+    """One record after a quick failure, two after a slow one, and no more than four while it goes on."""
     state, limits = known(outage), list[int]()
     for _ in range(4):
-        end(state, outage, FAILED)
+        state.started()
+        state.ended(outage.clock() - seconds, outage.clock(), FAILED)
         limits.append(state.workers)
-    assert limits == [2, 1, 4, 4]
+    assert limits == expected
 
 
 def test_many_records_that_end_with_other_errors_lift_the_limit(outage):

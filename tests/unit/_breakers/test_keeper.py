@@ -1,7 +1,7 @@
 """The reading and writing of a breaker in one execution environment."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from fanfold._breakers.breaker_state import BreakerState
 from fanfold._breakers.keeper import LEASE_SECONDS, TICK_LOST_SECONDS, Keeper
 from fanfold._breakers.shared_table import ALONE_SECONDS, SharedTable
 from fanfold._breakers.transitions import claimed, closed, opened
-from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, Circuit
+from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, Circuit, Held
 from fanfold.errors import ServiceError
 from recorded_outage import NAME, BrokenTable, CopyingSettler, DownError, Outage, unavailable
 
@@ -54,6 +54,11 @@ class Environment:
             self.state.started()
             self.state.ended(now, now, result)
         return await self.idle()
+
+    async def hold(self, held: Sequence[Held]) -> None:
+        """Store messages, and look again after they are held."""
+        last_page = await self.keeper.store(held)
+        await self.keeper.release_if_closed(held, last_page)
 
     async def open(self) -> Circuit:
         """Open the circuit by failures."""
@@ -307,7 +312,7 @@ async def test_held_messages_are_stored_in_pages(outage):
     environment = Environment(outage)
     await environment.open()
     held = [outage.held(str(number)) for number in range(PAGE_HANDLES + 1)]
-    await environment.keeper.hold(held)
+    await environment.hold(held)
     assert list(map(len, await outage.pages())) == [PAGE_HANDLES, 1]
     assert outage.settler.visibility_changes == []
 
@@ -317,7 +322,7 @@ async def test_messages_that_are_held_while_another_one_closes_the_circuit_are_r
     environment = Environment(outage)
     await environment.open()
     await closed_by_another(outage)
-    await environment.keeper.hold([outage.held("a")])
+    await environment.hold([outage.held("a")])
     assert outage.settler.visibility_changes == [[("a", 0)]]
     assert not environment.state.is_open
     assert not (await outage.circuit()).has_held
@@ -329,7 +334,7 @@ async def test_all_messages_of_a_large_batch_are_released_if_another_one_has_clo
     environment = Environment(outage)
     await environment.open()
     await closed_by_another(outage)
-    await environment.keeper.hold([outage.held(str(number)) for number in range(20 * PAGE_HANDLES)])
+    await environment.hold([outage.held(str(number)) for number in range(20 * PAGE_HANDLES)])
     assert sum(map(len, outage.settler.visibility_changes)) == 20 * PAGE_HANDLES
     assert not (await outage.circuit()).has_held
 
@@ -340,7 +345,7 @@ async def test_pages_of_others_stay_with_the_one_who_closed_the_circuit(outage):
     await environment.open()
     await outage.table.add_page(NAME, [outage.held("other")], 0)
     await closed_by_another(outage)
-    await environment.keeper.hold([outage.held("a")])
+    await environment.hold([outage.held("a")])
     assert outage.settler.visibility_changes == [[("a", 0)]]
     assert len(await outage.pages()) == 2
 
@@ -371,7 +376,7 @@ async def test_nothing_is_released_while_the_circuit_is_open_or_without_messages
     environment = Environment(outage)
     await environment.keeper.release(5)
     await environment.open()
-    await environment.keeper.hold([outage.held("a")])
+    await environment.hold([outage.held("a")])
     await environment.keeper.release(5)
     assert outage.settler.visibility_changes == []
 
@@ -440,7 +445,7 @@ async def test_without_its_table_an_execution_environment_opens_alone(outage, ca
     await environment.end(*[FAILED] * 5)
     assert environment.state.is_open
     assert environment.keeper.is_alone
-    await environment.keeper.hold([outage.held("a")])
+    await environment.hold([outage.held("a")])
     assert len([line for line in caplog.messages if "cannot be used" in line]) == 1
 
 
@@ -450,7 +455,7 @@ async def alone(outage: Outage) -> Environment:
     environment = Environment(outage)
     await environment.batch_starts()
     await environment.end(*[FAILED] * 5)
-    await environment.keeper.hold([outage.held("a")])
+    await environment.hold([outage.held("a")])
     outage.table.error = None
     outage.clock.advance(ALONE_SECONDS)
     return environment
@@ -500,7 +505,7 @@ async def test_errors_at_the_end_of_a_batch_mean_no_breaker(outage):
     environment = await recovered(outage, pages=1)
     outage.table.error = ZeroDivisionError()
     await environment.keeper.release(5)
-    await environment.keeper.hold([outage.held("a")])
+    await environment.hold([outage.held("a")])
     assert not environment.state.is_open
     environment.state.adopt(claimed(opened(Circuit(), 0, probe_every=30), 0, environment.state.owner, 60))
     outage.table.error = ZeroDivisionError()
@@ -573,7 +578,7 @@ async def test_a_tick_releases_the_message_with_the_most_receives_as_the_probe(o
     environment = Environment(outage, outage_budget=240)
     await environment.open()
     left = {"a": 2, "b": 4, "c": 3, "gone": 9}
-    await environment.keeper.hold(
+    await environment.hold(
         [outage.held(name, receives_left=count, seconds=10 if name == "gone" else 600) for name, count in left.items()]
     )
     assert await environment.keeper.tick("t") == 30
@@ -590,7 +595,7 @@ async def test_a_tick_tries_the_next_message_if_a_handle_is_old(outage):
     outage.settler = CopyingSettler("b")
     environment = Environment(outage)
     await environment.open()
-    await environment.keeper.hold([outage.held("a", receives_left=2), outage.held("b", receives_left=4)])
+    await environment.hold([outage.held("a", receives_left=2), outage.held("b", receives_left=4)])
     outage.clock.advance(30)
     await environment.keeper.tick("t")
     assert outage.settler.visibility_changes == [[("b", 0)], [("a", 0)]]
@@ -601,7 +606,7 @@ async def test_a_tick_does_not_use_up_the_last_spare_receive(outage, last, relea
     """Except if a copy would have all receives again."""
     environment = Environment(outage, last=last)
     await environment.open()
-    await environment.keeper.hold([outage.held("a", receives_left=1)])
+    await environment.hold([outage.held("a", receives_left=1)])
     outage.clock.advance(30)
     await environment.keeper.tick("t")
     assert outage.settler.visibility_changes == released
@@ -612,7 +617,7 @@ async def test_a_tick_looks_at_the_newest_and_the_oldest_pages(outage):
     environment = Environment(outage)
     await environment.open()
     for number in range(25):
-        await environment.keeper.hold([outage.held(str(number), receives_left=3 if number in (2, 12) else 1)])
+        await environment.hold([outage.held(str(number), receives_left=3 if number in (2, 12) else 1)])
     outage.clock.advance(30)
     await environment.keeper.tick("t")
     assert outage.settler.visibility_changes == [[("2", 0)]]
@@ -634,7 +639,7 @@ async def test_a_tick_with_a_probe_function_probes(outage):
     """No message is needed for it."""
     environment = Environment(outage, probe=failing_probe)
     await environment.open()
-    await environment.keeper.hold([outage.held("a")])
+    await environment.hold([outage.held("a")])
     outage.clock.advance(30)
     assert await environment.keeper.tick("t") == 30
     assert outage.settler.visibility_changes == []

@@ -13,7 +13,6 @@ from fanfold import Done, Failed, Record
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import records_from_event
 from fanfold._consumer.outcomes import BatchOutcomes
-from fanfold._consumer.settle import Settling
 from fanfold.testing import make_context, make_event
 from settlers import RecordingSettler
 
@@ -49,13 +48,6 @@ async def test_nothing_is_settled_after_the_response():
     outcomes.settle().change_visibility(records[0], 30)
     await outcomes.settle().finish(None)
     assert settler.visibility_changes == []
-
-
-async def test_there_is_no_wait_for_changes_of_visibility_without_any():
-    """Such as if every message on hold is copied."""
-    settling = Settling(RecordingSettler(), backoff=None, dead_letters=False)
-    await settling.wait_for_changes()
-    assert settling.is_idle
 
 
 def test_more_threads_start_if_a_timeout_raises_the_limit():
