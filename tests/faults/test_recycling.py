@@ -196,9 +196,9 @@ HOLDS_THE_LOCK = """
         return time.perf_counter() - start
 
     shortest = min(seconds(lambda: re.match("(a|a)*b", 14 * "a")) for _ in range(9))
-    letters = 14 + math.ceil(math.log2(2 / shortest))  # two seconds on this machine
+    letters = 14 + math.ceil(math.log2(1.5 / shortest))  # 1.5 seconds on this machine
     handler(make_event("a"), make_context(60))  # a cold start on a busy machine may take longer than the next batch
-    while seconds(lambda: handler(make_event("a" * letters), make_context(1.5))) < 1.5:
+    while seconds(lambda: handler(make_event("a" * letters), make_context(1))) < 1:
         letters += 1  # this core has become faster
 """
 

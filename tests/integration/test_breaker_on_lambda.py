@@ -16,8 +16,8 @@ from outage_on_aws import GROUPED, GROUPS, LONG_BUDGET, STEPS, Clients, OutageOn
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.linux]
 
 MESSAGES = 25
-QUICK = ("traffic", "tick", "requests", "after OPEN", "some released")
-"""Outages of ``make test``: they take a minute of both cores; the others are deep."""
+QUICK = ("traffic", "tick", "after OPEN", "some released")
+"""Outages of ``make test``; the others are deep."""
 DURING_OUTAGE = STEPS[:4]
 _LEASE_SECONDS = 61
 """After this time, nobody waits any more for a process that was killed while it probed or released messages."""

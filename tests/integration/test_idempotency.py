@@ -75,7 +75,8 @@ def busiest(done: dict[int, list[int]]) -> tuple[int, int]:
     return max(counts.items(), key=lambda item: item[1], default=(0, 0))
 
 
-# Slow: four worker processes share hundreds of messages.
+# The next test does the same, and kills a process.
+@pytest.mark.deep
 @pytest.mark.slow
 def test_an_order_that_is_sent_twice_to_four_processes_is_processed_once(queue, table, tmp_path):
     """In random order, with a shared table. The variable ``IDEMPOTENCY_ORDERS`` sets the number of orders."""

@@ -24,8 +24,8 @@ ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
 VARIANTS = [[], ["--job"], ["--fifo"], ["--powertools"], ["--fifo", "--powertools"], ["--breaker"]]
 
 
-DEEP = [[], ["--fifo"], ["--powertools"], ["--breaker"]]
-"""Variants whose own tests run every night. Those of the first one are run by the README's commands, too."""
+DEEP = [["--fifo"], ["--powertools"], ["--fifo", "--powertools"], ["--breaker"]]
+"""Variants whose own tests run every night."""
 
 
 @pytest.fixture(
@@ -178,7 +178,8 @@ def commands(heading: str) -> list[str]:
     return [line for line in block[1].splitlines() if not line.startswith(("pip ", "pipx "))]
 
 
-# Slow: builds and deploys a project with the SAM CLI.
+# Builds and deploys a project with the SAM CLI; the tests before do each of the steps without it.
+@pytest.mark.deep
 @pytest.mark.stack
 @pytest.mark.slow
 def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(

@@ -27,7 +27,7 @@ def module(name: str) -> ModuleType:
 @pytest.mark.stack
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("road", "count"), [("queue", by_depth(200, 1_000)), pytest.param("machine", 40, marks=pytest.mark.deep)]
+    ("road", "count"), [("queue", by_depth(60, 1_000)), pytest.param("machine", 40, marks=pytest.mark.deep)]
 )
 def test_make_ends_with_the_sheet_of_all_members_in_order(road: str, count: int, tmp_path: Path):
     """``make`` starts a local AWS, deploys, generates members, runs, and exports; it fails if any step fails."""

@@ -16,7 +16,7 @@ from systems.ten_thousand import DESCRIPTORS, EXAMPLE, Trouble, replay, reported
 
 pytestmark = pytest.mark.slow
 
-TROUBLE = Trouble(by_depth(1_500, 10_000), hangs=by_depth(701, 3_001), refuses=by_depth(499, 1_999))
+TROUBLE = Trouble(by_depth(700, 10_000), hangs=by_depth(301, 3_001), refuses=by_depth(199, 1_999))
 ORDERS = TROUBLE.orders
 
 
