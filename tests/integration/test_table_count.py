@@ -13,7 +13,7 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from systems.articles import EXAMPLE, PARAMETERS, SEGMENTS, fill, item
 
-ITEMS = by_depth(6_000, 100_000)
+ITEMS = by_depth(12_000, 100_000)
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
