@@ -88,13 +88,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def spread(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return tests in an order in which files that wait for an emulated AWS alternate with files that compute.
 
-    If every test process waited at the same time, the cores would be idle. The last quarter has no files that wait, so
-    that no process runs a long one alone at the end.
+    If every test process waited at the same time, the cores would be idle. Files that wait and have many tests come
+    first, and the last quarter has none that wait, so that no process runs a long one alone at the end.
     """
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
     waiting = [path for path in files if path.parent.name == "integration" or waits(files[path])]
+    waiting.sort(key=lambda path: -len(files[path]))
     computing = [path for path in files if path not in waiting]
     places = {path: 0.75 * number / len(waiting) for number, path in enumerate(waiting)}
     places |= {path: number / len(computing) for number, path in enumerate(computing)}
