@@ -5,9 +5,9 @@ BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
 # Test processes. On two cores, two more use the time that the others wait.
 WORKERS ?= 4
-# Many tests of the inner loop wait: four processes keep two cores busy.
-INNER_WORKERS ?= 4
-INNER_LOOP = --dist worksteal -m "not stack and not slow" --hypothesis-profile=inner
+# Many tests of the inner loop wait: six processes keep two cores busy.
+INNER_WORKERS ?= 6
+INNER_LOOP = --ignore=tests/integration --dist worksteal -m "not stack and not slow and not deep" --hypothesis-profile=inner
 # Python caches compiled modules, even if the shell disables that: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 # Interpreters that the wheel is tested on, oldest first. Use paths if these names are not found.
@@ -25,7 +25,8 @@ help: ## Show this list.
 demo: $(VENV)/.demo ## Run a complete job on an embedded local AWS, and check its output.
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
 
-check: lint types ## The inner loop: lint, types, and the quick tests, without the emulator; each property on few examples.
+check: $(VENV)/.dev ## The inner loop: lint, types, and the quick tests, without the emulator; each property on few examples.
+	$(MAKE) -j2 lint types
 	$(BIN)/python -m pytest -q -n $(INNER_WORKERS) $(INNER_LOOP)
 
 test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the modules that decide need 100 % branch coverage.

@@ -74,6 +74,8 @@ def test_the_error_of_a_record_cancelled_at_the_deadline_is_not_a_timeout():
     assert repr(outcome.error) == "CancelledError('cancelled: the invocation was about to time out')"
 
 
+# Slow: a batch that uses up its time.
+@pytest.mark.slow
 def test_a_hundred_handlers_that_suppress_their_cancellation_are_abandoned(caplog: pytest.LogCaptureFixture):
     """The response does not wait for them, and they do not affect this batch or the next."""
     release = threading.Event()

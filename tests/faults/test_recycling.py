@@ -91,6 +91,8 @@ LINE = next(
 )
 
 
+# Slow: several batches that use up their time.
+@pytest.mark.slow
 def test_too_many_abandoned_threads_make_the_process_exit(release: threading.Event):
     """The batch that exceeds the limit gets a response; the next one makes the process exit and is redelivered."""
     handler = blocks_a_thread(release)
@@ -103,6 +105,8 @@ def test_too_many_abandoned_threads_make_the_process_exit(release: threading.Eve
     handler.close()
 
 
+# Slow: several batches that use up their time.
+@pytest.mark.slow
 def test_abandoned_threads_that_end_are_not_counted(release: threading.Event):
     """The execution environment can be used again."""
     handler = blocks_a_thread(release)
@@ -140,6 +144,8 @@ def test_abandoned_tasks_that_end_are_not_counted():
     handler.close()
 
 
+# Slow: several batches that use up their time.
+@pytest.mark.slow
 def test_too_many_blocked_loops_make_the_process_exit(release: threading.Event):
     """Two blocked loops are allowed; with a third, the process exits."""
     handler = blocks_the_loop(release)
@@ -149,6 +155,8 @@ def test_too_many_blocked_loops_make_the_process_exit(release: threading.Event):
         handler(make_event(0), make_context())
 
 
+# Slow: several batches that use up their time.
+@pytest.mark.slow
 def test_blocked_loops_that_run_again_are_not_counted(release: threading.Event):
     """Their threads end."""
     handler = blocks_the_loop(release)
@@ -203,6 +211,8 @@ HOLDS_THE_LOCK = """
 """
 
 
+# Slow: a regular expression that takes longer than the batch.
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["async def", "def"])
 def test_the_stacks_are_dumped_if_every_thread_is_blocked(kind: str):
     """A regular expression with catastrophic backtracking holds the interpreter lock; the dump does not need it."""
