@@ -27,6 +27,11 @@ PICTURE = (
     "![Time of a record by the size of the batch, for async and def handlers, fanfold and Powertools]"
     "(../benchmarks/results/growth.png)"
 )
+COLUMNS = {
+    "growth": ("µs/batch", "p90", "/ Powertools", "p90 / Powertools", "CPU / Powertools"),
+    "growth_256": ("µs/batch", "p90", "batches/s", "CPU / Powertools"),
+}
+"""Columns of the table of each run in the documentation, after those that say what was measured."""
 FILES = {"growth": "CPU not limited", "growth_256": "a function of 256 MB: 0.145 of a core"}
 
 
@@ -69,7 +74,9 @@ def write_table(name: str, document: dict[str, Any], picture: str) -> None:
     if not pattern.search(text):
         fail(f"{PAGE.name} has no comment <!-- {name} -->")
     numbers = f"The numbers are in [results](../benchmarks/results/{name}.json), too."
-    parts = [picture, f"{document['cpu_limit']}. {numbers}", report(document | {"options": {}})]
+    columns = ("handler", "peer", "records", *COLUMNS[name])
+    rows = [{column: row[column] for column in columns} for row in document["results"]]
+    parts = [picture, f"{document['cpu_limit']}. {numbers}", report(document | {"options": {}, "results": rows})]
     section = "\n\n".join(filter(None, parts))
     PAGE.write_text(pattern.sub(lambda match: f"{match[1]}{section}{match[2]}", text), encoding="utf-8")
 
