@@ -1,10 +1,13 @@
 """Fixtures for all tests: a clean environment, and one emulated AWS for the whole run."""
 
+import ast
 import gc
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
@@ -25,6 +28,24 @@ share_models()
 TESTS = Path(__file__).parent
 COUNTED = {"unit", "contract", "properties"}
 """Folders of tests that coverage counts."""
+
+
+def parse_undisturbed(*arguments: Any, _parse: Any = ast.parse, **more: Any) -> Any:
+    """Parse Python code, as ``ast.parse`` does, without a garbage collection: finalizers can corrupt the parser.
+
+    Hypothesis parses the lambdas that it describes (CPython 3.11: "AST constructor recursion depth mismatch").
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _parse(*arguments, **more)
+    finally:
+        if collects:
+            gc.enable()
+
+
+if sys.version_info < (3, 12):
+    ast.parse = parse_undisturbed
 
 
 @pytest.hookimpl(wrapper=True)
