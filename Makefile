@@ -29,7 +29,7 @@ check: $(VENV)/.dev ## The inner loop: lint, types, and the quick tests, without
 	$(MAKE) -j2 lint types
 	$(BIN)/python -m pytest -q -n $(INNER_WORKERS) $(INNER_LOOP)
 
-test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the modules that decide need 100 % branch coverage.
+test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests but the deep ones; the modules that decide need 100 % branch coverage.
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not deep" --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100
 

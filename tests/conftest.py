@@ -156,14 +156,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
 
 
-@pytest.fixture
-def parsing() -> Iterator[None]:
-    """Disable garbage collection while Python parses: finalizers can corrupt the parser (CPython 3.11)."""
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The emulated AWS of all tests, started for the first test that needs it."""

@@ -147,7 +147,6 @@ def test_the_readme_has_at_most_150_lines():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-@pytest.mark.usefixtures("parsing")
 def test_each_test_has_a_docstring_that_ends_with_a_period():
     """The docstring is a sentence about the expected behavior."""
     without = [

@@ -34,7 +34,7 @@ REPRODUCIBLE = {"_replay", "bench", "inmemory"}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for unit in layer.split() for name in unit.split("+")}
 UNIT = {name: unit for layer in LAYERS for unit in layer.split() for name in unit.split("+")}
 
-pytestmark = [pytest.mark.usefixtures("parsing"), pytest.mark.uncounted]
+pytestmark = pytest.mark.uncounted
 
 
 @functools.cache

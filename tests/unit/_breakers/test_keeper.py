@@ -1,82 +1,33 @@
 """The reading and writing of a breaker in one execution environment."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from fanfold._breakers import keeper as keeper_module
-from fanfold._breakers.breaker_state import BreakerState
-from fanfold._breakers.keeper import LEASE_SECONDS, TICK_LOST_SECONDS, Keeper
-from fanfold._breakers.shared_table import ALONE_SECONDS, SharedTable
+from fanfold._breakers.keeper import LEASE_SECONDS
+from fanfold._breakers.shared_table import ALONE_SECONDS
 from fanfold._breakers.transitions import claimed, closed, opened
-from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, PAGE_HANDLES, Circuit, Held
-from fanfold.errors import ServiceError
-from recorded_outage import NAME, BrokenTable, CopyingSettler, DownError, Outage, unavailable
-
-FAILED, SHOWS_NOTHING, SUCCEEDED = True, None, False
-
-
-class Environment:
-    """An execution environment with one breaker."""
-
-    def __init__(self, outage: Outage, send_tick: Callable[[str], Any] | None = None, **settings: Any) -> None:
-        self.outage = outage
-        self.state = BreakerState(outage.breaker(**settings), outage.clock)
-        self.shared = SharedTable(NAME, self.table, outage.clock)
-        self.keeper = Keeper(
-            self.state, self.shared, outage.settler, asyncio.get_running_loop(), self.run_blocking, send_tick
-        )
-
-    async def table(self) -> Any:
-        return self.outage.table
-
-    async def run_blocking(self, function: Callable[[], Any]) -> Any:
-        return function()
-
-    async def idle(self) -> Circuit:
-        """Wait until everything is read and written; return the stored circuit."""
-        await asyncio.sleep(0)
-        while (task := self.keeper._task) is not None and not task.done():
-            await asyncio.wait({task})
-        assert not self.state.has_work
-        return await self.outage.circuit()
-
-    async def batch_starts(self) -> Circuit:
-        self.state.batch_starts()
-        return await self.idle()
-
-    async def end(self, *results: bool | None) -> Circuit:
-        """Start and end records; return the stored circuit."""
-        now = self.outage.clock()
-        for result in results:
-            self.state.started()
-            self.state.ended(now, now, result)
-        return await self.idle()
-
-    async def hold(self, held: Sequence[Held]) -> None:
-        """Store messages, and look again after they are held."""
-        last_page = await self.keeper.store(held)
-        await self.keeper.release_if_closed(held, last_page)
-
-    async def open(self) -> Circuit:
-        """Open the circuit by failures."""
-        await self.batch_starts()
-        return await self.end(*[FAILED] * 5)
+from fanfold._ports.breakers import CLOSED, HALF_OPEN, OPEN, Circuit
+from kept_breaker import (
+    FAILED,
+    SHOWS_NOTHING,
+    SUCCEEDED,
+    Environment,
+    async_probe,
+    closed_by_another,
+    failing_probe,
+    opened_by_another,
+    probing,
+    recovered,
+)
+from recorded_outage import NAME, BrokenTable, CopyingSettler, Outage, unavailable
 
 
 @pytest.fixture
 def outage() -> Outage:
     return Outage()
-
-
-async def opened_by_another(outage: Outage) -> Circuit:
-    return await outage.change(lambda circuit: opened(circuit, outage.clock(), probe_every=30))
-
-
-async def closed_by_another(outage: Outage) -> Circuit:
-    return await outage.change(lambda circuit: closed(circuit, outage.clock(), "another"))
 
 
 async def test_a_healthy_service_costs_one_read(outage):
@@ -173,15 +124,6 @@ async def test_one_execution_environment_claims_the_probe(outage):
     assert (await outage.circuit()).owner == environments[1].state.owner
 
 
-async def probing(outage: Outage, **settings: Any) -> Environment:
-    """Return an execution environment that probes."""
-    environment = Environment(outage, **settings)
-    await environment.open()
-    outage.clock.advance(30)
-    await environment.batch_starts()
-    return environment
-
-
 async def test_a_record_that_succeeds_as_the_probe_closes_the_circuit(outage):
     """For all, with the number of pages that there are by now."""
     environment = await probing(outage)
@@ -221,16 +163,8 @@ async def test_a_circuit_that_was_opened_by_hand_is_not_closed_by_a_success(outa
     assert environment.state.is_open
 
 
-async def async_probe() -> None:
-    """Return: the service is back."""
-
-
 def returning_probe() -> Any:
     return async_probe()
-
-
-def failing_probe() -> None:
-    raise DownError
 
 
 @pytest.mark.parametrize(
@@ -305,136 +239,6 @@ async def test_the_end_of_a_batch_does_not_wait_longer_than_it_may(outage):
     environment.keeper._task.cancel()
     await asyncio.wait({environment.keeper._task})
     assert environment.state.wait(0) == 0  # nothing waits for the read any more
-
-
-async def test_held_messages_are_stored_in_pages(outage):
-    """Up to 500 in each."""
-    environment = Environment(outage)
-    await environment.open()
-    held = [outage.held(str(number)) for number in range(PAGE_HANDLES + 1)]
-    await environment.hold(held)
-    assert list(map(len, await outage.pages())) == [PAGE_HANDLES, 1]
-    assert outage.settler.visibility_changes == []
-
-
-async def test_messages_that_are_held_while_another_one_closes_the_circuit_are_released(outage):
-    """Nobody else would look at their page."""
-    environment = Environment(outage)
-    await environment.open()
-    await closed_by_another(outage)
-    await environment.hold([outage.held("a")])
-    assert outage.settler.visibility_changes == [[("a", 0)]]
-    assert not environment.state.is_open
-    assert not (await outage.circuit()).has_held
-    assert await outage.pages() == []
-
-
-async def test_all_messages_of_a_large_batch_are_released_if_another_one_has_closed_the_circuit(outage):
-    """A batch of 10,000 has more pages than are released together."""
-    environment = Environment(outage)
-    await environment.open()
-    await closed_by_another(outage)
-    await environment.hold([outage.held(str(number)) for number in range(20 * PAGE_HANDLES)])
-    assert sum(map(len, outage.settler.visibility_changes)) == 20 * PAGE_HANDLES
-    assert not (await outage.circuit()).has_held
-
-
-async def test_pages_of_others_stay_with_the_one_who_closed_the_circuit(outage):
-    """It is still making their messages visible. Those that were just held are made visible here."""
-    environment = Environment(outage)
-    await environment.open()
-    await outage.table.add_page(NAME, [outage.held("other")], 0)
-    await closed_by_another(outage)
-    await environment.hold([outage.held("a")])
-    assert outage.settler.visibility_changes == [[("a", 0)]]
-    assert len(await outage.pages()) == 2
-
-
-async def recovered(outage: Outage, pages: int, **settings: Any) -> Environment:
-    """Return an execution environment that has just closed the circuit, with pages of twelve messages."""
-    environment = await probing(outage, **settings)
-    for page in range(pages):
-        await outage.table.add_page(NAME, [outage.held(f"{page}-{number}") for number in range(12)], 0)
-    await environment.end(SUCCEEDED)
-    return environment
-
-
-async def test_the_one_who_closes_releases_all_pages(outage):
-    """In calls of ten messages."""
-    environment = await recovered(outage, pages=11)
-    await environment.keeper.release(5)
-    calls = outage.settler.visibility_changes
-    assert {message for call in calls for message in call} == {(f"{p}-{n}", 0) for p in range(11) for n in range(12)}
-    assert max(map(len, calls)) == 10
-    assert not (await outage.circuit()).has_held
-    assert await outage.pages() == []
-    assert environment.keeper.is_idle
-
-
-async def test_nothing_is_released_while_the_circuit_is_open_or_without_messages(outage):
-    """The service is down, or there was no outage."""
-    environment = Environment(outage)
-    await environment.keeper.release(5)
-    await environment.open()
-    await environment.hold([outage.held("a")])
-    await environment.keeper.release(5)
-    assert outage.settler.visibility_changes == []
-
-
-async def test_messages_that_are_visible_by_now_are_skipped(outage):
-    """SQS might accept an old handle."""
-    environment = await recovered(outage, pages=1)
-    outage.clock.advance(3_600)
-    await environment.keeper.release(5)
-    assert outage.settler.visibility_changes == []
-    assert not (await outage.circuit()).has_held
-
-
-async def test_an_old_handle_is_refused_and_the_others_are_released(outage):
-    """The message was received in the meantime."""
-    outage.settler = CopyingSettler("0-3")
-    environment = await recovered(outage, pages=1)
-    await environment.keeper.release(5)
-    assert len(outage.settler.changed) == 12
-    assert not (await outage.circuit()).has_held
-
-
-@pytest.mark.parametrize(("transient", "has_held"), [(True, True), (False, False)])
-async def test_messages_that_a_failing_call_did_not_release_stay_in_their_pages(transient, has_held, caplog):
-    """Another batch continues; if a further attempt cannot help, their visibility timeouts end later."""
-    outage = Outage()
-    outage.settler = CopyingSettler(fails=ServiceError("no\nroom", code="X", transient=transient))
-    environment = await recovered(outage, pages=1)
-    await environment.keeper.release(5)
-    assert (await outage.circuit()).has_held is has_held
-    assert "breaker 'payments': messages could not be made visible: no" in caplog.text
-    await environment.keeper.release(5)
-    assert not (await outage.circuit()).has_held
-
-
-async def test_another_execution_environment_continues_if_the_one_who_closed_is_gone(outage):
-    """After 30 seconds."""
-    await recovered(outage, pages=2)
-    other = Environment(outage)
-    await other.batch_starts()
-    await other.keeper.release(5)
-    assert outage.settler.visibility_changes == []
-    outage.clock.advance(30)
-    await other.batch_starts()
-    assert (await outage.circuit()).owner == other.state.owner
-    await other.keeper.release(5)
-    assert not (await outage.circuit()).has_held
-
-
-async def test_a_release_ends_in_time_and_goes_on_in_the_next_batch(outage):
-    """The settler hangs."""
-    environment = await recovered(outage, pages=1)
-    settler, outage.settler.change_visibility = outage.settler.change_visibility, lambda _: asyncio.Event().wait()
-    await environment.keeper.release(0)
-    assert environment.state.circuit.has_held
-    outage.settler.change_visibility = settler
-    await environment.keeper.release(5)
-    assert len(outage.settler.changed) == 12
 
 
 async def test_without_its_table_an_execution_environment_opens_alone(outage, caplog):
@@ -520,138 +324,3 @@ async def test_after_the_end_of_its_loop_nothing_is_woken(outage):
     environment.keeper._loop.close()
     environment.state.batch_starts()
     assert environment.state.has_work
-
-
-class Ticks:
-    """Sends tick messages, unless it fails."""
-
-    def __init__(self, *errors: Exception) -> None:
-        self.errors = list(errors)
-        self.sent: list[str] = []
-
-    async def __call__(self, name: str) -> None:
-        if self.errors:
-            raise self.errors.pop()
-        self.sent.append(name)
-
-
-async def test_the_tick_message_is_sent_before_the_circuit_is_opened(outage):
-    """A tick without an outage is harmless."""
-    ticks = Ticks()
-    environment = Environment(outage, ticks)
-    assert (await environment.open()).tick_at == outage.clock()
-    assert ticks.sent == [NAME]
-
-
-async def test_a_tick_message_that_cannot_be_sent_is_one_line(outage, caplog):
-    """The circuit is opened nevertheless, and the tick is sent at the next read."""
-    environment = Environment(outage, Ticks(unavailable()))
-    assert (await environment.open()).tick_at == 0
-    assert caplog.messages[0].startswith("breaker 'payments': the tick message could not be sent: ")
-    assert (await environment.batch_starts()).tick_at == outage.clock()
-
-
-async def test_a_lost_tick_message_is_replaced(outage):
-    """Nobody has seen it for 15 minutes."""
-    ticks = Ticks()
-    environment = Environment(outage, ticks, probe_every=10_000)
-    await environment.open()
-    outage.clock.advance(TICK_LOST_SECONDS)
-    await environment.batch_starts()
-    assert len(ticks.sent) == 1
-    outage.clock.advance(1)
-    assert (await environment.batch_starts()).tick_at == outage.clock()
-    assert len(ticks.sent) == 2
-
-
-async def test_a_tick_of_a_closed_circuit_releases_and_ends(outage):
-    """Only when no message is held any more; after a call that failed, it is renewed."""
-    outage.settler = CopyingSettler(fails=unavailable(), failures=2)
-    environment = await recovered(outage, pages=1)
-    assert await environment.keeper.tick("t") == 5
-    assert await environment.keeper.tick("t") is None
-    assert len(outage.settler.changed) == 12
-
-
-async def test_a_tick_releases_the_message_with_the_most_receives_as_the_probe(outage):
-    """When a probe is due; it is renewed for the interval, or a longer one so that three probes last for the budget."""
-    environment = Environment(outage, outage_budget=240)
-    await environment.open()
-    left = {"a": 2, "b": 4, "c": 3, "gone": 9}
-    await environment.hold(
-        [outage.held(name, receives_left=count, seconds=10 if name == "gone" else 600) for name, count in left.items()]
-    )
-    assert await environment.keeper.tick("t") == 30
-    assert outage.settler.visibility_changes == []
-    outage.clock.advance(30)
-    assert await environment.keeper.tick("t") == 30 * (8 ** (1 / 3) - 1)
-    assert outage.settler.visibility_changes == [[("b", 0)]]
-    circuit = await outage.circuit()
-    assert (circuit.tick_at, circuit.ticker) == (outage.clock(), "t")
-
-
-async def test_a_tick_tries_the_next_message_if_a_handle_is_old(outage):
-    """It was received in the meantime."""
-    outage.settler = CopyingSettler("b")
-    environment = Environment(outage)
-    await environment.open()
-    await environment.hold([outage.held("a", receives_left=2), outage.held("b", receives_left=4)])
-    outage.clock.advance(30)
-    await environment.keeper.tick("t")
-    assert outage.settler.visibility_changes == [[("b", 0)], [("a", 0)]]
-
-
-@pytest.mark.parametrize(("last", "released"), [("try", []), ("copy", [[("a", 0)]])])
-async def test_a_tick_does_not_use_up_the_last_spare_receive(outage, last, released):
-    """Except if a copy would have all receives again."""
-    environment = Environment(outage, last=last)
-    await environment.open()
-    await environment.hold([outage.held("a", receives_left=1)])
-    outage.clock.advance(30)
-    await environment.keeper.tick("t")
-    assert outage.settler.visibility_changes == released
-
-
-async def test_a_tick_looks_at_the_newest_and_the_oldest_pages(outage):
-    """Ten of each; the newest ones here have no message that can be the probe."""
-    environment = Environment(outage)
-    await environment.open()
-    for number in range(25):
-        await environment.hold([outage.held(str(number), receives_left=3 if number in (2, 12) else 1)])
-    outage.clock.advance(30)
-    await environment.keeper.tick("t")
-    assert outage.settler.visibility_changes == [[("2", 0)]]
-
-
-async def test_a_second_tick_message_is_not_renewed(outage):
-    """Two execution environments that open at the same moment both send one."""
-    environment = Environment(outage)
-    await environment.open()
-    assert await environment.keeper.tick("one") == 30
-    assert await environment.keeper.tick("two") is None
-    outage.clock.advance(15)
-    assert await environment.keeper.tick("one") == 15
-    outage.clock.advance(15)
-    assert await environment.keeper.tick("two") == 30  # the other one was not seen for half an interval
-
-
-async def test_a_tick_with_a_probe_function_probes(outage):
-    """No message is needed for it."""
-    environment = Environment(outage, probe=failing_probe)
-    await environment.open()
-    await environment.hold([outage.held("a")])
-    outage.clock.advance(30)
-    assert await environment.keeper.tick("t") == 30
-    assert outage.settler.visibility_changes == []
-    environment.state.breaker.probe = async_probe
-    outage.clock.advance(30)
-    assert await environment.keeper.tick("t") is None
-    assert outage.settler.visibility_changes == [[("a", 0)]]
-
-
-async def test_a_tick_waits_for_the_probe_of_a_record(outage):
-    """Until its lease ends."""
-    environment = await probing(outage)
-    assert await environment.keeper.tick("t") == LEASE_SECONDS
-    outage.clock.advance(LEASE_SECONDS)
-    assert await environment.keeper.tick("t") == 1
